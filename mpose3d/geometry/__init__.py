@@ -1,0 +1,1 @@
+"""Cameras, kinematics and alignment: plain batched functions of tensors, differentiable, with no learned weights."""

@@ -1,0 +1,64 @@
+"""The fixed camera: camera space <-> image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mpose3d.geometry.precision import full_precision
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole camera with square pixels and no distortion.
+
+    Camera space: millimetres, x right, y down, z forward, origin at the optical centre. Image: pixels, x right, y
+    down, the centre of the top-left pixel at (0, 0). Cameras are never changed; `scaled` returns another.
+
+    Args:
+        focal: focal length in pixels.
+        centre: principal point (x, y) in pixels.
+    """
+
+    focal: float
+    centre: tuple[float, float]
+
+    @classmethod
+    def for_image(cls, width: int, height: int, focal_ratio: float = 0.8) -> Camera:
+        """The camera that the source fixes by the image size: centred, focal length = ratio x the longer side.
+
+        0.8 lies between a phone's main camera (about 0.72) and the 1.0 that is a common guess for photographs of
+        unknown origin.
+        """
+        return cls(focal_ratio * max(width, height), ((width - 1) / 2, (height - 1) / 2))
+
+    def scaled(self, scale: float, offset: tuple[float, float] = (0.0, 0.0)) -> Camera:
+        """The camera of the image resampled by `pixel -> scale * pixel + offset`."""
+        cx, cy = self.centre
+        return Camera(scale * self.focal, (scale * cx + offset[0], scale * cy + offset[1]))
+
+    @full_precision
+    def project(self, points: Tensor) -> Tensor:
+        """Full-perspective T_K: camera space (..., 3) mm -> pixels (..., 2).
+
+        Points closer than 1 mm, or behind the camera, are projected as if 1 mm away; callers that place people keep
+        them in front.
+        """
+        return self.focal * points[..., :2] / points[..., 2:].clamp_min(1.0) + points.new_tensor(self.centre)
+
+    @full_precision
+    def project_weak(self, points: Tensor, root: int) -> Tensor:
+        """Weak-perspective T_K [source]: people (..., J, 3) mm -> pixels (..., J, 2).
+
+        Every joint of a person is projected with the depth of its root joint.
+        """
+        depth = points[..., root : root + 1, 2:].clamp_min(1.0)
+        return self.focal * points[..., :2] / depth + points.new_tensor(self.centre)
+
+    @full_precision
+    def unproject(self, pixels: Tensor, depth: Tensor) -> Tensor:
+        """Pixels (..., 2) at depth (...) mm -> camera space (..., 3) mm."""
+        xy = (pixels - pixels.new_tensor(self.centre)) * depth[..., None] / self.focal
+        return torch.cat([xy, depth[..., None]], dim=-1)

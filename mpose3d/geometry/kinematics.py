@@ -1,0 +1,174 @@
+"""The four coordinate systems of a 3D pose, and the maps between them (source, section 1).
+
+    p_g global (camera space)  --minus root-->  p_r root-relative  --canonicalize-->  p_c canonical  --T_L-->  p_l local
+    p_g  <--T_G translate--  p_r  <--T_R rotate--  p_c  <--FK--  p_l
+
+Poses are (..., 15, 3) in the order of `SKELETON`, millimetres. Every function takes any leading dimensions, float32
+and float64 on any device, and is differentiable with finite gradients everywhere.
+
+Canonical frame: pelvis at the origin, +X along the normal of the plane (neck, l_hip, r_hip), which points forward,
++Z from pelvis to neck, +Y to the body's left.
+
+Local frame of a joint: at its parent, z along the parent's own limb u, x along the torso normal n made orthogonal to u
+(Gram-Schmidt), y = z x x. p_l holds unit directions in these frames. Where u is parallel to n, which leaves x free, x
+is taken along the spine instead. The children of the pelvis, and the shoulders and the head whose parent limb is the
+spine, thus have the canonical axes as their frame.
+
+Degrees of freedom: neck 0, r_hip 1 (it lies in the plane YZ), l_hip 0 (mirror through the pelvis), l_shoulder 0
+(mirror through the neck), every other joint 2.
+"""
+
+from __future__ import annotations
+
+import roma
+import torch
+from torch import Tensor
+
+from mpose3d.geometry.camera import Camera
+from mpose3d.geometry.precision import full_precision, normalize
+from mpose3d.skeleton import SKELETON
+
+# Sine of the angle between limb and torso normal below which the frame counts as singular. Rounding of 1e-7 in a
+# direction turns the frame by 1e-7 / sine, so the round trip stays within 1e-5 outside.
+_SINGULAR = 0.01
+
+_PARENTS = list(SKELETON.parents)
+_TORSO = SKELETON.indices("neck", "r_hip", "l_hip")
+
+
+def _levels() -> list[list[int]]:
+    """Joints by depth in the tree, so that FK takes one batched step per level."""
+    levels, seen = [], {SKELETON.root}
+    while len(seen) < len(SKELETON):
+        level = [j for j in range(len(SKELETON)) if j not in seen and _PARENTS[j] in seen]
+        levels.append(level)
+        seen.update(level)
+    return levels
+
+
+_LEVELS = _levels()
+
+# Canonical axes -> camera axes of a person who stands upright and faces the camera: forward = -z, left = +x, up = -y.
+_FACING_CAMERA = ((0.0, 1.0, 0.0), (0.0, 0.0, -1.0), (-1.0, 0.0, 0.0))
+
+
+def _orthogonal(v: Tensor, unit: Tensor, fallback: Tensor) -> Tensor:
+    """Unit vector along the part of v orthogonal to `unit`; of `fallback` where v has none."""
+    part = v - (v * unit).sum(-1, keepdim=True) * unit
+    spare = fallback - (fallback * unit).sum(-1, keepdim=True) * unit
+    singular = part.square().sum(-1, keepdim=True) < _SINGULAR**2
+    return normalize(torch.where(singular, spare, part))
+
+
+@full_precision
+def canonicalize(p_r: Tensor) -> tuple[Tensor, Tensor]:
+    """p_r -> (p_c, R) with p_r = R p_c: the inverse of T_R.
+
+    Poses in any position are taken relative to their pelvis first. R is (..., 3, 3). A body whose hips lie on its
+    spine has no torso plane; an arbitrary one is chosen, and the round trip is exact all the same.
+    """
+    p_r = p_r - p_r[..., SKELETON.root, None, :]
+    neck, r_hip, l_hip = (p_r[..., j, :] for j in _TORSO)
+    axes = torch.eye(3, dtype=p_r.dtype, device=p_r.device)
+    no_spine = neck.square().sum(-1, keepdim=True) < 1e-12
+    z = normalize(torch.where(no_spine, axes[2], neck))
+    y = _orthogonal(normalize(l_hip - r_hip), z, fallback=axes[z.detach().abs().argmin(-1)])
+    rotation = torch.stack([torch.linalg.cross(y, z), y, z], dim=-1)
+    return p_r @ rotation, rotation
+
+
+def limb_directions(pose: Tensor) -> Tensor:
+    """Unit vectors (..., 15, 3) from each joint's parent to the joint, in the frame of `pose`; the root's is 0."""
+    return normalize(pose - pose[..., _PARENTS, :])
+
+
+def bone_lengths(pose: Tensor) -> Tensor:
+    """Distances (..., 15) of each joint from its parent; the root's is 0."""
+    return (pose - pose[..., _PARENTS, :]).norm(dim=-1)
+
+
+def _local_frames(parent_limb: Tensor) -> Tensor:
+    """Frames (..., 3, 3), columns x, y, z in canonical coordinates, of joints whose parents' limbs point along u."""
+    canonical = torch.eye(3, dtype=parent_limb.dtype, device=parent_limb.device)
+    normal, spine = canonical[0], canonical[2]
+    x = _orthogonal(normal.expand_as(parent_limb), parent_limb, spine.expand_as(parent_limb))
+    return torch.stack([x, torch.linalg.cross(parent_limb, x), parent_limb], dim=-1)
+
+
+def _parent_limb(directions: Tensor, joints: list[int]) -> Tensor:
+    """Direction of the limb that ends at each joint's parent; +Z where there is none (the root) or it has no length."""
+    limb = directions[..., [_PARENTS[j] for j in joints], :]
+    missing = limb.square().sum(-1, keepdim=True) < 0.5
+    return torch.where(missing, directions.new_tensor([0.0, 0.0, 1.0]), limb)
+
+
+@full_precision
+def canonical_to_local(p_c: Tensor) -> Tensor:
+    """T_L: canonical pose -> p_l, unit directions (..., 15, 3) in the local frames. The root's row is 0."""
+    directions = limb_directions(p_c)
+    frames = _local_frames(_parent_limb(directions, list(range(len(SKELETON)))))
+    return (directions[..., None, :] @ frames).squeeze(-2)
+
+
+@full_precision
+def local_to_canonical(p_l: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """FK: unit directions in local frames -> canonical pose (..., 15, 3), the exact inverse of T_L.
+
+    `lengths` (..., 15) are the bone lengths in mm; by default those of `SKELETON` (one fixed table, section 1b).
+    """
+    if lengths is None:
+        lengths = p_l.new_tensor(SKELETON.bone_lengths)
+    directions, position = torch.zeros_like(p_l), torch.zeros_like(p_l)
+    for level in _LEVELS:
+        frames = _local_frames(_parent_limb(directions, level))
+        along = (frames @ p_l[..., level, :, None]).squeeze(-1)
+        index = torch.tensor(level, device=p_l.device)
+        directions = directions.index_copy(-2, index, along)
+        reached = position[..., [_PARENTS[j] for j in level], :] + lengths[..., level, None] * along
+        position = position.index_copy(-2, index, reached)
+    return position
+
+
+@full_precision
+def rotate(p_c: Tensor, rotation: Tensor) -> Tensor:
+    """T_R: canonical -> root-relative, p_r = R p_c with R (..., 3, 3)."""
+    return p_c @ rotation.mT
+
+
+@full_precision
+def translate(p_r: Tensor, root_px: Tensor, depth: Tensor, camera: Camera) -> Tensor:
+    """T_G: root-relative -> global, by the translation that (r_x, r_y, d) name through the camera.
+
+    Args:
+        p_r: (..., 15, 3) mm.
+        root_px: (..., 2) pixels.
+        depth: (...) mm.
+    """
+    return p_r + camera.unproject(root_px, depth)[..., None, :]
+
+
+@full_precision
+def euler_to_rotation(sine: Tensor, cosine: Tensor) -> Tensor:
+    """Sine and cosine (..., 3) of three Euler angles -> R (..., 3, 3), canonical -> camera axes.
+
+    Each (sine, cosine) pair is normalised first. The angles are yaw about the body's up axis, pitch about its left
+    axis, roll about its forward axis (intrinsic, in this order); all zero is a person upright who faces the camera.
+    """
+    pair = torch.stack([sine, cosine], dim=-1)
+    empty = pair.square().sum(-1, keepdim=True) < 1e-12
+    sine, cosine = normalize(torch.where(empty, pair.new_tensor([0.0, 1.0]), pair)).unbind(-1)
+    rotation = roma.euler_to_rotmat("ZYX", torch.atan2(sine, cosine))
+    return rotation.new_tensor(_FACING_CAMERA) @ rotation
+
+
+@full_precision
+def rotation_to_euler(rotation: Tensor) -> tuple[Tensor, Tensor]:
+    """R (..., 3, 3) -> sine, cosine (..., 3): the inverse of `euler_to_rotation`."""
+    facing = rotation.new_tensor(_FACING_CAMERA)
+    angles = roma.rotmat_to_euler("ZYX", facing.mT @ rotation)
+    return angles.sin(), angles.cos()
+
+
+def mirrored(p_c: Tensor) -> Tensor:
+    """The canonical pose seen in a mirror: left and right exchanged."""
+    return p_c[..., list(SKELETON.mirror), :] * p_c.new_tensor([1.0, -1.0, 1.0])
