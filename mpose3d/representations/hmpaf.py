@@ -7,21 +7,27 @@ Affinity Fields", CVPR 2017, sections 2.2 and 2.3.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
+from torch.nn import functional
 
+from mpose3d.geometry.precision import full_precision
 from mpose3d.skeleton import Layout
 
 
 class HMPAF(NamedTuple):
-    """Heatmaps (B, J, h, w), one per joint, and part-affinity fields (B, 2L, h, w), x then y of each limb, in a layout."""
+    """Heatmaps (B, J, h, w), one per joint, and part-affinity fields (B, 2L, h, w), x then y of each limb."""
 
     heatmaps: Tensor
     pafs: Tensor
 
 
+@full_precision
 def draw(
     points: Tensor,
     visible: Tensor,
@@ -54,7 +60,7 @@ def draw(
         limb_edge: cells over which the field falls from full strength to none.
 
     Returns:
-        Maps of the points' dtype, float32 at least.
+        Maps of the points' dtype; float32 for half precision, under autocast too.
 
     Raises:
         ValueError: shapes that do not fit the layout.
@@ -64,16 +70,14 @@ def draw(
             f"layout {layout.name!r} needs points (B, P, {len(layout)}, 2) and visible (B, P, {len(layout)}), "
             f"got {tuple(points.shape)} and {tuple(visible.shape)}"
         )
-    with torch.autocast(points.device.type, enabled=False):
-        points = points.to(torch.promote_types(points.dtype, torch.float32))
-        cells = (torch.where(visible[..., None], points, 0) + 0.5) / stride - 0.5
-        strength = visible.to(cells) if amplitude is None else torch.where(visible, amplitude.to(cells), 0)
-        rows = torch.arange(size[0], dtype=cells.dtype, device=cells.device)
-        columns = torch.arange(size[1], dtype=cells.dtype, device=cells.device)
-        return HMPAF(
-            _gaussians(cells, strength, rows, columns, sigma / stride),
-            _fields(cells, strength, visible, layout, rows, columns, limb_width, limb_edge),
-        )
+    cells = (torch.where(visible[..., None], points, 0) + 0.5) / stride - 0.5
+    strength = visible.to(cells) if amplitude is None else torch.where(visible, amplitude.to(cells), 0)
+    rows = torch.arange(size[0], dtype=cells.dtype, device=cells.device)
+    columns = torch.arange(size[1], dtype=cells.dtype, device=cells.device)
+    return HMPAF(
+        _gaussians(cells, strength, rows, columns, sigma / stride),
+        _fields(cells, strength, visible, layout, rows, columns, limb_width, limb_edge),
+    )
 
 
 def _gaussians(cells: Tensor, strength: Tensor, rows: Tensor, columns: Tensor, sigma: float | Tensor) -> Tensor:
@@ -101,29 +105,37 @@ def _fields(
 ) -> Tensor:
     """(B, 2L, h, w): unit vectors near each limb, averaged over the people that share a cell."""
     limbs = torch.tensor(layout.limbs, dtype=torch.long, device=cells.device).reshape(-1, 2)
-    ends, seen = cells[:, :, limbs], visible[:, :, limbs].all(dim=-1)  # (B, P, L, 2, 2), (B, P, L)
-    span = ends[..., 1, :] - ends[..., 0, :]
-    length_squared = (span**2).sum(dim=-1)
+    start, end = cells.transpose(1, 2)[:, limbs].unbind(dim=2)  # (B, L, P, 2)
+    seen = visible.transpose(1, 2)[:, limbs].all(dim=2)
+    strength = strength.transpose(1, 2)[:, limbs].amin(dim=2)
+    length_squared = (end - start).square().sum(dim=-1)
     # `where` on both sides of the root keeps value and gradient finite for a limb of no length
     seen = seen & (length_squared > 1e-8)
     length = torch.where(seen, length_squared, 1).sqrt()
-    unit = torch.where(seen[..., None], span / length[..., None], 0)
+    unit = torch.where(seen[..., None], end - start, 0) / length[..., None]
 
-    # coordinates of each cell along and across the limb, from its middle: outer sums of a row part and a column part
-    middle = ends.mean(dim=-2)
-    x = columns - middle[..., 0, None]
-    y = rows - middle[..., 1, None]
-    ux, uy = unit[..., 0, None], unit[..., 1, None]
-    along = (y * uy)[..., :, None] + (x * ux)[..., None, :]
-    across = (y * ux)[..., :, None] - (x * uy)[..., None, :]
-    beyond = (along.abs() - 0.5 * length[..., None, None]).relu()
-    distance = (across**2 + beyond**2).clamp_min(1e-8).sqrt()
-    weight = ((width - distance) / edge + 0.5).clamp(0, 1) * seen[..., None, None]
+    # only the columns of cells that a limb comes near: people are upright, and most columns are not
+    middle, half = 0.5 * (start + end), 0.5 * (end - start).abs() + width + 0.5 * edge
+    near = seen[..., None] & ((columns - middle[..., 0, None]).abs() <= half[..., 0, None])  # (B, L, P, w)
+    index = near.flatten().nonzero().squeeze(1)
+    limb = torch.cat([middle, unit, 0.5 * length[..., None]], dim=-1).flatten(0, 2)
+    middle_x, middle_y, ux, uy, half_length = limb.index_select(0, index // len(columns)).split(1, dim=1)
 
-    scaled = unit * strength[:, :, limbs].amin(dim=-1)[..., None]
-    total = torch.einsum("bplhw,bplc->blchw", weight, scaled)
-    mean = total / weight.sum(dim=1).clamp_min(1)[:, :, None]
-    return mean.flatten(1, 2)
+    # coordinates of each of their cells along and across the limb, from its middle
+    x = columns[index % len(columns)][:, None] - middle_x
+    y = rows - middle_y
+    along = torch.addcmul(x * ux, y, uy)
+    across = torch.addcmul(x * uy, y, -ux)
+    beyond = along - along.clamp(-half_length, half_length)
+    distance = torch.addcmul(across.square(), beyond, beyond).clamp_min(1e-8).sqrt()
+    weight = ((width - distance) / edge + 0.5).clamp(0, 1)
+    weight = weight.new_zeros(near.numel(), len(rows)).index_copy_(0, index, weight)
+
+    # one product sums x, y and weight over people
+    weight = weight.view(*seen.shape, len(columns) * len(rows))
+    terms = torch.cat([unit * strength[..., None], torch.ones_like(unit[..., :1])], dim=-1)
+    total = (terms.transpose(-1, -2) @ weight).unflatten(-1, (len(columns), len(rows)))  # (B, L, 3, w, h)
+    return (total[:, :, :2] / total[:, :, 2:].clamp_min(1)).flatten(1, 2).transpose(-1, -2).contiguous()
 
 
 def select_supplied(hmpaf: HMPAF, layout: Layout) -> Tensor:
@@ -131,3 +143,168 @@ def select_supplied(hmpaf: HMPAF, layout: Layout) -> Tensor:
     `layout.supplied_limbs`; C = `layout.supplied_channels`."""
     fields = [channel for limb in layout.supplied_limbs for channel in (2 * limb, 2 * limb + 1)]
     return torch.cat([hmpaf.heatmaps[:, list(layout.supplied_joints)], hmpaf.pafs[:, fields]], dim=1)
+
+
+class People2D(NamedTuple):
+    """People found in maps, best first, padded to the image with most of them.
+
+    points (B, P, J, 2) px; scores (B, P, J) peak heights; visible (B, P, J) bool; valid (B, P) bool.
+    Joints that are not visible have points and scores 0.
+    """
+
+    points: Tensor
+    scores: Tensor
+    visible: Tensor
+    valid: Tensor
+
+
+def parse(
+    hmpaf: HMPAF,
+    layout: Layout,
+    stride: float = 8.0,
+    threshold: float = 0.1,
+    limb_threshold: float = 0.05,
+    limb_agreement: float = 0.8,
+    min_joints: int = 4,
+    min_score: float = 0.2,
+    max_people: int = 32,
+    upsample: int = 2,
+) -> People2D:
+    """People of HM-PAF: peaks of the heatmaps, grouped by line integrals over the fields (Cao et al., section 2.3).
+
+    Peaks and integrals are batched on the maps' device. Each limb's ends are then matched by an optimal assignment,
+    and the matched limbs joined into people, strongest first, never giving a person two of one joint.
+
+    Args:
+        hmpaf: maps in all joints and limbs of the layout.
+        layout: the joints and limbs.
+        stride: px per cell.
+        threshold: least height of a peak.
+        limb_threshold: least component of the field along a limb for a sample on the limb to agree with it.
+        limb_agreement: least fraction of the samples on a limb that must agree.
+        min_joints: least number of joints of a person.
+        min_score: least mean height of a person's peaks.
+        max_people: most peaks kept of each joint.
+        upsample: factor by which heatmaps are enlarged before the search, so that two peaks two cells apart are two.
+
+    Raises:
+        ValueError: maps that do not fit the layout or are not finite; a layout without limbs.
+    """
+    channels = (hmpaf.heatmaps.shape[1], hmpaf.pafs.shape[1])
+    if not layout.limbs:
+        raise ValueError(f"layout {layout.name!r} has no limbs: its people cannot be grouped")
+    if channels != (len(layout), 2 * len(layout.limbs)):
+        raise ValueError(
+            f"layout {layout.name!r} has {len(layout)} heatmaps and {2 * len(layout.limbs)} PAF channels, "
+            f"got {channels[0]} and {channels[1]}"
+        )
+    heatmaps, pafs = hmpaf.heatmaps.detach().float(), hmpaf.pafs.detach().float()
+    if not (heatmaps.isfinite().all() and pafs.isfinite().all()):
+        raise ValueError("heatmaps or part-affinity fields hold NaN or infinity")
+
+    # maps -> peaks of each joint -> score of each pair of peaks that a limb could join -> people
+    cells, scores = _peaks(heatmaps, threshold, max_people, upsample)
+    joins = _limb_integrals(pafs, cells, scores > 0, layout, limb_threshold, limb_agreement)
+    images = [
+        _group(join, score, layout, min_joints, min_score)
+        for join, score in zip(joins.cpu().numpy(), scores.cpu().numpy(), strict=True)
+    ]
+
+    most = max((len(people) for people in images), default=0)
+    peak = torch.full((len(images), most, len(layout)), -1)
+    for image, people in enumerate(images):
+        for person, joints in enumerate(people):
+            peak[image, person, list(joints)] = torch.tensor(list(joints.values()))
+    peak = peak.to(cells.device)
+    visible = peak >= 0
+    peak = peak.clamp_min(0).transpose(1, 2)  # (B, J, P) into the K peaks of each joint
+    scores = scores.gather(2, peak).transpose(1, 2)
+    points = (cells.gather(2, peak[..., None].expand(-1, -1, -1, 2)).transpose(1, 2) + 0.5) * stride - 0.5
+    return People2D(
+        points=torch.where(visible[..., None], points, 0),
+        scores=torch.where(visible, scores, 0),
+        visible=visible,
+        valid=visible.any(dim=-1),
+    )
+
+
+def _peaks(heatmaps: Tensor, threshold: float, most: int, upsample: int) -> tuple[Tensor, Tensor]:
+    """Local maxima: cells (B, J, K, 2) as x, y with a fraction, and their heights (B, J, K), 0 where there is none."""
+    if upsample > 1:
+        heatmaps = functional.interpolate(heatmaps, scale_factor=upsample, mode="bicubic")
+    height, width = heatmaps.shape[-2:]
+    is_peak = (heatmaps > threshold) & (heatmaps == functional.max_pool2d(heatmaps, 3, stride=1, padding=1))
+    scores, index = torch.where(is_peak, heatmaps, 0).flatten(2).topk(min(most, height * width), dim=-1)
+    count = max(1, int((scores > 0).sum(dim=-1).max()))
+    scores, index = scores[..., :count], index[..., :count]
+
+    # the 3x3 neighbours of each peak, in reading order
+    x, y = index % width, index.div(width, rounding_mode="floor")
+    padded = functional.pad(heatmaps, (1, 1, 1, 1), value=-math.inf).flatten(2)
+    step = torch.arange(3, device=heatmaps.device)
+    neighbours = (y * (width + 2) + x)[..., None] + (step[:, None] * (width + 2) + step).flatten()
+    around = padded.gather(2, neighbours.flatten(2)).view(neighbours.shape)
+    # of a plateau, the first cell is the peak
+    scores = torch.where(scores > around[..., :4].amax(dim=-1), scores, 0)
+
+    # parabola through the logarithm of three neighbours: exact for a Gaussian
+    log = around.clamp_min(1e-6).log()
+    offset_x = _vertex(log[..., 3], log[..., 4], log[..., 5], (x > 0) & (x < width - 1))
+    offset_y = _vertex(log[..., 1], log[..., 4], log[..., 7], (y > 0) & (y < height - 1))
+    cells = torch.stack([x + offset_x, y + offset_y], dim=-1)
+    return (cells + 0.5) / upsample - 0.5, scores
+
+
+def _vertex(before: Tensor, here: Tensor, after: Tensor, inside: Tensor) -> Tensor:
+    """Where, between -0.5 and 0.5, the parabola through three neighbours has its top; 0 at the border of the map."""
+    curvature = before - 2 * here + after
+    usable = inside & (curvature < -1e-6)
+    return torch.where(usable, 0.5 * (before - after) / torch.where(usable, curvature, 1), 0).clamp(-0.5, 0.5)
+
+
+def _limb_integrals(
+    pafs: Tensor, cells: Tensor, exists: Tensor, layout: Layout, threshold: float, agreement: float, samples: int = 10
+) -> Tensor:
+    """(B, L, K, K): mean of the field along the line from each first to each second end; 0 where that is no limb."""
+    batch, _, height, width = pafs.shape
+    limbs = torch.tensor(layout.limbs, device=cells.device)
+    first, second = cells[:, limbs[:, 0], :, None], cells[:, limbs[:, 1], None]  # (B, L, K, 1, 2), (B, L, 1, K, 2)
+    span = second - first
+    unit = span / span.norm(dim=-1, keepdim=True).clamp_min(1e-6)
+    steps = torch.linspace(0, 1, samples, device=cells.device)
+    line = first[..., None, :] + span[..., None, :] * steps[:, None]  # (B, L, K, K, samples, 2)
+
+    size = torch.tensor([width, height], device=cells.device)
+    grid = ((2 * line + 1) / size - 1).flatten(0, 1).flatten(1, 2)
+    maps = pafs.reshape(batch * len(layout.limbs), 2, height, width)
+    field = functional.grid_sample(maps, grid, padding_mode="border", align_corners=False)
+    field = field.reshape(batch, len(layout.limbs), 2, *span.shape[2:4], samples)
+    along = (field * unit.movedim(-1, 2)[..., None]).sum(dim=2)
+
+    agrees = (along > threshold).float().mean(dim=-1) >= agreement
+    both = exists[:, limbs[:, 0], :, None] & exists[:, limbs[:, 1], None]
+    return torch.where(agrees & both, along.mean(dim=-1), 0).clamp_min(0)
+
+
+def _group(
+    joins: np.ndarray, scores: np.ndarray, layout: Layout, min_joints: int, min_score: float
+) -> list[dict[int, int]]:
+    """People of one image, each {joint: peak}, from limb scores (L, K, K) and peak heights (J, K)."""
+    limbs = []
+    for (first, second), join in zip(layout.limbs, joins, strict=True):
+        rows, columns = linear_sum_assignment(join, maximize=True)
+        limbs += [(join[i, k], (first, i), (second, k)) for i, k in zip(rows, columns, strict=True) if join[i, k] > 0]
+
+    person_of: dict[tuple[int, int], dict[int, int]] = {}
+    for _, first, second in sorted(limbs, reverse=True):
+        one, other = (person_of.setdefault(end, dict([end])) for end in (first, second))
+        if one.keys().isdisjoint(other):
+            one.update(other)
+            person_of.update((end, one) for end in other.items())
+
+    def height(person: dict[int, int]) -> float:
+        return sum(scores[end] for end in person.items()) / len(person)
+
+    people = {id(person): person for person in person_of.values()}.values()
+    kept = [person for person in people if len(person) >= min_joints and height(person) >= min_score]
+    return sorted(kept, key=lambda person: len(person) * height(person), reverse=True)

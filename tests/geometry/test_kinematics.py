@@ -66,7 +66,9 @@ def test_canonical_frame_is_as_documented(generator):
     p_c, rotation = canonicalize(random_poses(100, generator, torch.float64))
     neck, r_hip, l_hip = (p_c[:, SKELETON.index(name)] for name in ("neck", "r_hip", "l_hip"))
     normal = torch.linalg.cross(l_hip - r_hip, neck)
-    torch.testing.assert_close(normal / normal.norm(dim=-1, keepdim=True), torch.tensor([1.0, 0, 0]).expand(100, 3).double())
+    torch.testing.assert_close(
+        normal / normal.norm(dim=-1, keepdim=True), torch.tensor([1.0, 0, 0]).expand(100, 3).double()
+    )
     torch.testing.assert_close(neck, torch.tensor([0, 0, 1.0]).double() * neck.norm(dim=-1, keepdim=True))
     torch.testing.assert_close(rotation.det(), torch.ones(100).double())
 

@@ -1,0 +1,5 @@
+"""Where pictures, annotations and motion come from: one file per source, each a reader and a LightningDataModule.
+
+Readers check what they read and name the file that is wrong. Datamodules split by sequence, never by frame, and give
+the typed batches of `mpose3d.sample`.
+"""

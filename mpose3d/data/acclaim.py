@@ -1,0 +1,99 @@
+"""Acclaim motion capture (CMU): the skeleton of an .asf file moved by an .amc file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+
+def read_amc(path: Path) -> dict[str, np.ndarray]:
+    """Position (T, 3) in mm of the far end of every bone by name, and of the "root".
+
+    The skeleton is `<subject>.asf` beside the motion `<subject>_<trial>.amc`.
+
+    Raises:
+        FileNotFoundError: no skeleton beside the motion.
+        ValueError: a malformed skeleton or motion.
+    """
+    skeleton = path.with_name(path.stem.split("_")[0] + ".asf")
+    if not skeleton.is_file():
+        raise FileNotFoundError(f"{path}: its skeleton {skeleton.name} is not beside it")
+    try:
+        bones, parents, unit = _read_asf(skeleton)
+    except (KeyError, ValueError, IndexError) as error:
+        raise ValueError(f"{skeleton}: malformed skeleton ({error})") from error
+    try:
+        motion = _read_motion(path, bones)
+    except (KeyError, ValueError, IndexError) as error:
+        raise ValueError(f"{path}: malformed or truncated motion ({error})") from error
+
+    position = {"root": motion["root"][:, :3]}
+    rotation = {"root": Rotation.from_euler("xyz", motion["root"][:, 3:], degrees=True)}
+    for name, parent in parents.items():
+        bone = bones[name]
+        # the angles turn about the bone's own axes, which `axis` gives in the rest pose
+        axis = Rotation.from_euler("xyz", bone["axis"], degrees=True)
+        turn = Rotation.from_euler("xyz", motion[name], degrees=True)
+        rotation[name] = rotation[parent] * (axis * turn * axis.inv())
+        position[name] = position[parent] + rotation[name].apply(bone["direction"] * bone["length"])
+    return {name: points * unit for name, points in position.items()}
+
+
+def _read_asf(path: Path) -> tuple[dict[str, dict], dict[str, str], float]:
+    """Bones (axis, direction, length, dof), parent of each in order parents first, and mm per file unit."""
+    bones: dict[str, dict] = {}
+    parents: dict[str, str] = {}
+    bone: dict = {}
+    section, scale = "", 1.0
+    for line in path.read_text(errors="replace").splitlines():
+        words = line.split()
+        if not words or words[0].startswith("#"):
+            continue
+        if words[0].startswith(":"):
+            section = words[0]
+        elif section == ":units" and words[0] == "length":
+            scale = float(words[1])
+        elif section == ":bonedata":
+            if words[0] == "begin":
+                bone = {"dof": []}
+            elif words[0] == "name":
+                bones[words[1]] = bone
+            elif words[0] in ("direction", "axis"):
+                bone[words[0]] = np.array(words[1:4], dtype=float)
+                if words[0] == "axis" and words[4:] != ["XYZ"]:
+                    raise ValueError(f"axis order {' '.join(words[4:])}, only XYZ is read")
+            elif words[0] == "length":
+                bone["length"] = float(words[1])
+            elif words[0] == "dof":
+                bone["dof"] = [["rx", "ry", "rz"].index(word) for word in words[1:]]
+        elif section == ":hierarchy" and words[0] not in ("begin", "end"):
+            parents.update(dict.fromkeys(words[1:], words[0]))
+    if not parents:
+        raise ValueError("no hierarchy")
+    # Acclaim lengths are inches once divided by the unit
+    return bones, parents, 25.4 / scale
+
+
+def _read_motion(path: Path, bones: dict[str, dict]) -> dict[str, np.ndarray]:
+    """Angles (T, 3) about x, y, z in degrees by bone; of the root: position and angles (T, 6)."""
+    rows: dict[str, list[list[float]]] = {"root": [], **{name: [] for name in bones}}
+    frames = 0
+    for line in path.read_text(errors="replace").splitlines():
+        words = line.split()
+        if not words or words[0][0] in "#:":
+            continue
+        if words[0].isdigit():
+            frames += 1
+        else:
+            rows[words[0]].append([float(word) for word in words[1:]])
+    motion = {"root": np.array(rows.pop("root")).reshape(frames, 6)}
+    for name, values in rows.items():
+        motion[name] = np.zeros((frames, 3))
+        dof = bones[name]["dof"]
+        if dof:
+            motion[name][:, dof] = np.array(values).reshape(frames, len(dof))
+    if frames == 0:
+        raise ValueError("no frames")
+    return motion

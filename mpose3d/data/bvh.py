@@ -1,0 +1,107 @@
+"""BVH motion capture: the hierarchy, its channels, and the positions that they give."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+
+@dataclass(frozen=True)
+class BvhJoint:
+    """A joint or end site: its parent's index (-1: none), offset from it (3,), and channels ("Xposition", ...)."""
+
+    name: str
+    parent: int
+    offset: np.ndarray
+    channels: tuple[str, ...]
+
+
+def read_bvh(path: Path) -> dict[str, np.ndarray]:
+    """Positions (T, 3) of every joint by name, in the file's own unit and axes; an end site is called "<parent>_end".
+
+    Raises:
+        ValueError: not a BVH file, or its motion does not fit its hierarchy.
+    """
+    text = path.read_text(errors="replace")
+    head, found, motion = text.partition("MOTION")
+    if not found or not head.lstrip().startswith("HIERARCHY"):
+        raise ValueError(f"{path}: not a BVH file (HIERARCHY and MOTION sections expected)")
+    try:
+        joints = _hierarchy(head.split()[1:])
+        header, frames = motion.split("Frame Time:")
+        count = int(header.split()[-1])
+        values = np.array(frames.split()[1:], dtype=float)
+    except (ValueError, IndexError) as error:
+        raise ValueError(f"{path}: malformed BVH file ({error})") from error
+    width = sum(len(joint.channels) for joint in joints)
+    if count == 0 or values.size != count * width:
+        raise ValueError(
+            f"{path}: {count} frames of {width} channels announced, {values.size} values found: truncated?"
+        )
+    return _positions(joints, values.reshape(count, width))
+
+
+def _hierarchy(tokens: list[str]) -> list[BvhJoint]:
+    joints: list[BvhJoint] = []
+    open_joints: list[int] = []
+    at = 0
+    while at < len(tokens):
+        word = tokens[at]
+        if word in ("ROOT", "JOINT", "End"):
+            # names may hold spaces ("Bip01 L Thigh")
+            brace = tokens.index("{", at)
+            name = " ".join(tokens[at + 1 : brace])
+            parent = open_joints[-1] if open_joints else -1
+            if word == "End":
+                name = f"{joints[parent].name}_end"
+            at = brace + 1
+            if tokens[at] != "OFFSET":
+                raise ValueError(f"no OFFSET of {name!r}")
+            offset = np.array(tokens[at + 1 : at + 4], dtype=float)
+            at += 4
+            channels: tuple[str, ...] = ()
+            if tokens[at] == "CHANNELS":
+                count = int(tokens[at + 1])
+                channels = tuple(tokens[at + 2 : at + 2 + count])
+                at += 2 + count
+            open_joints.append(len(joints))
+            joints.append(BvhJoint(name, parent, offset, channels))
+        elif word == "}":
+            open_joints.pop()
+            at += 1
+        else:
+            raise ValueError(f"unexpected {word!r}")
+    if open_joints or not joints:
+        raise ValueError("unbalanced braces")
+    return joints
+
+
+def _positions(joints: list[BvhJoint], values: np.ndarray) -> dict[str, np.ndarray]:
+    """Forward kinematics: rotations apply in the order of the channels, about the joint's own axes."""
+    frames = len(values)
+    positions: list[np.ndarray] = []
+    rotations: list[Rotation] = []
+    column = 0
+    for joint in joints:
+        channels = values[:, column : column + len(joint.channels)]
+        column += len(joint.channels)
+        local = np.broadcast_to(joint.offset, (frames, 3)).copy()
+        for i, channel in enumerate(joint.channels):
+            if channel.endswith("position"):
+                # a position channel replaces the offset
+                local[:, "XYZ".index(channel[0])] = channels[:, i]
+        turning = [i for i, channel in enumerate(joint.channels) if channel.endswith("rotation")]
+        if turning:
+            order = "".join(joint.channels[i][0] for i in turning)
+            rotation = Rotation.from_euler(order, channels[:, turning], degrees=True)
+        else:
+            rotation = Rotation.identity(frames)
+        if joint.parent >= 0:
+            local = positions[joint.parent] + rotations[joint.parent].apply(local)
+            rotation = rotations[joint.parent] * rotation
+        positions.append(local)
+        rotations.append(rotation)
+    return {joint.name: position for joint, position in zip(joints, positions, strict=True)}

@@ -1,0 +1,247 @@
+"""COCO keypoints 2017: photographs with the 2D keypoints of people, for the teacher stage."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import lightning
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from mpose3d.data.augmentation import Augmentation, compose
+from mpose3d.data.epochs import EpochSampler
+from mpose3d.data.letterbox import Letterbox, from_reduced, read_reduced, to_tensor, warp
+from mpose3d.sample import LabelledPhotographs
+from mpose3d.skeleton import COCO_17, LAYOUTS, Layout
+
+
+@dataclass(frozen=True)
+class CocoImage:
+    """A photograph and its people, in pixels of the photograph.
+
+    Args:
+        path: the file.
+        image_id: COCO's number of it.
+        keypoints: (P, 17, 2) of the people that have keypoints, largest first; joints of `COCO_17`.
+        labelled: (P, 17) whether the keypoint was annotated, hidden ones included.
+        boxes: (P, 4) x, y, width, height of the same people.
+        ignored: (N, 4) boxes of crowds and of people without keypoints.
+    """
+
+    path: Path
+    image_id: int
+    keypoints: np.ndarray
+    labelled: np.ndarray
+    boxes: np.ndarray
+    ignored: np.ndarray
+
+
+def read_annotations(annotations: Path | str, images: Path | str) -> list[CocoImage]:
+    """Every photograph of the annotation file on which somebody has keypoints, in the order of the file.
+
+    Raises:
+        FileNotFoundError: the file, the folder of images, or one of the images is absent.
+        ValueError: not COCO keypoints JSON.
+    """
+    annotations, images = Path(annotations), Path(images)
+    if not annotations.is_file():
+        raise FileNotFoundError(f"{annotations}: no such annotation file of COCO keypoints")
+    if not images.is_dir():
+        raise FileNotFoundError(f"{images}: no such folder of COCO images")
+    try:
+        content = json.loads(annotations.read_text())
+        files = {entry["id"]: entry["file_name"] for entry in content["images"]}
+        people: dict[int, list[dict]] = defaultdict(list)
+        for person in content["annotations"]:
+            if person["image_id"] not in files:
+                raise ValueError(
+                    f"annotation {person['id']} belongs to image {person['image_id']}, which is not listed"
+                )
+            if len(person["keypoints"]) != 3 * len(COCO_17) or len(person["bbox"]) != 4:
+                raise ValueError(f"annotation {person['id']} has not {len(COCO_17)} keypoints and a box")
+            people[person["image_id"]].append(person)
+    except (KeyError, TypeError, ValueError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise ValueError(f"{annotations}: not COCO keypoints JSON ({reason})") from error
+
+    labelled = {i: p for i, p in people.items() if any(_has_keypoints(person) for person in p)}
+    present = {path.name for path in images.iterdir()}
+    missing = [files[i] for i in labelled if files[i] not in present]
+    if missing:
+        raise FileNotFoundError(
+            f"{images}: {len(missing)} of {len(labelled)} images of {annotations.name} are missing, first {missing[0]}"
+        )
+    return [_image(images / files[i], i, labelled[i]) for i in files if i in labelled]
+
+
+def _has_keypoints(person: dict) -> bool:
+    return not person["iscrowd"] and person["num_keypoints"] > 0
+
+
+def _image(path: Path, image_id: int, people: list[dict]) -> CocoImage:
+    drawn = sorted(filter(_has_keypoints, people), key=lambda person: -person["bbox"][2] * person["bbox"][3])
+    keypoints = np.array([person["keypoints"] for person in drawn], dtype=np.float64).reshape(-1, len(COCO_17), 3)
+    return CocoImage(
+        path,
+        image_id,
+        keypoints[..., :2],
+        keypoints[..., 2] > 0,
+        np.array([person["bbox"] for person in drawn]).reshape(-1, 4),
+        np.array([person["bbox"] for person in people if not _has_keypoints(person)]).reshape(-1, 4),
+    )
+
+
+def to_layout(
+    points: Float[Tensor, "*p 17 2"], visible: Bool[Tensor, "*p 17"], layout: Layout
+) -> tuple[Float[Tensor, "*p J 2"], Bool[Tensor, "*p J"]]:
+    """Keypoints of `COCO_17` in another layout: by way of the skeleton, and the face (which it lacks) by name."""
+    mapped, mapped_visible = layout.from_skeleton(*COCO_17.to_skeleton(points, visible))
+    shared = [(layout.index(name), j) for j, name in enumerate(COCO_17.names) if name in layout.names]
+    to, of = (list(column) for column in zip(*shared, strict=True))
+    mapped[..., to, :] = torch.where(visible[..., of, None], points[..., of, :], 0)
+    mapped_visible[..., to] = visible[..., of]
+    return mapped, mapped_visible
+
+
+class CocoDataset(Dataset[LabelledPhotographs]):
+    """Samples of `LabelledPhotographs` without the batch dimension, keyed as in `images.PhotographDataset`."""
+
+    def __init__(
+        self,
+        images: list[CocoImage],
+        layout: Layout,
+        image_size: int,
+        most_people: int,
+        augmentation: Augmentation | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.images = images
+        self.layout = layout
+        self.image_size = image_size
+        self.most_people = most_people
+        self.augmentation = augmentation
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> LabelledPhotographs:
+        epoch, index = key if isinstance(key, tuple) else (None, key)
+        sample = self.images[index]
+        picture, factor, (width, height) = read_reduced(sample.path)
+        matrix = Letterbox.fit(width, height, self.image_size).matrix
+        mirrored, rng = False, None
+        if epoch is not None and self.augmentation is not None:
+            rng = np.random.default_rng((self.seed, epoch, index))
+            view, mirrored = self.augmentation.view(self.image_size, rng)
+            matrix = compose(view, matrix)
+        square = warp(picture, from_reduced(matrix, factor), self.image_size)
+        if rng is not None:
+            square = self.augmentation.recolour(square, rng)
+
+        # photograph -> square -> the teacher's joints
+        shown, left_out = sample.boxes[: self.most_people], sample.boxes[self.most_people :]
+        points = sample.keypoints[: self.most_people] @ matrix[:, :2].T + matrix[:, 2]
+        visible = sample.labelled[: self.most_people]
+        if mirrored:
+            points, visible = points[:, COCO_17.mirror], visible[:, COCO_17.mirror]
+        inside = ((points > -0.5) & (points < self.image_size - 0.5)).all(axis=-1)
+        mapped, mapped_visible = to_layout(
+            torch.as_tensor(points, dtype=torch.float32), torch.as_tensor(visible & inside), self.layout
+        )
+        padded = torch.zeros(self.most_people, len(self.layout), 2)
+        padded_visible = torch.zeros(self.most_people, len(self.layout), dtype=torch.bool)
+        padded[: len(mapped)], padded_visible[: len(mapped)] = mapped, mapped_visible
+        ignored = np.concatenate([sample.ignored, left_out])
+        return LabelledPhotographs(to_tensor(square), padded, padded_visible, self._counted(ignored, shown, matrix))
+
+    def _counted(self, ignored: np.ndarray, shown: np.ndarray, matrix: np.ndarray) -> Tensor:
+        """(1, h, w): 0 in the boxes of people without keypoints, but 1 in those of people who are trained on."""
+        counted = np.ones((self.image_size, self.image_size), dtype=np.float32)
+        for boxes, value in ((ignored, 0.0), (shown, 1.0)):
+            x, y, width, height = boxes.T
+            corners = np.stack([[x, y], [x + width, y], [x + width, y + height], [x, y + height]]).transpose(2, 0, 1)
+            # COCO's keypoints are indices of pixels, as ours, but the origin of its boxes is the corner of the picture
+            corners = (corners - 0.5) @ matrix[:, :2].T + matrix[:, 2]
+            for corner in np.rint(corners).astype(np.int32):
+                cv2.fillConvexPoly(counted, corner, value)
+        return torch.from_numpy(counted)[None]
+
+
+class CocoDataModule(lightning.LightningDataModule):
+    """COCO keypoints 2017 in its official layout (docs/data.md).
+
+    Args:
+        root: folder that holds `annotations/` and the folders of images.
+        layout: joints of the targets, a key of `LAYOUTS`: those of the teacher that is trained.
+        image_size: side of the square input in pixels.
+        batch_size: pictures in a batch.
+        num_workers: processes that read pictures; batches do not depend on it.
+        most_people: largest number of people in a picture; of more, the smallest are not counted.
+        augmentation: how training pictures vary; null for none.
+        train: image folder to learn from.
+        val: image folder for validation.
+        annotations: annotation file below `root`, where {split} is the image folder.
+        seed: of the order and the augmentation.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        layout: str = "openpose18",
+        image_size: int = 224,
+        batch_size: int = 8,
+        num_workers: int = 0,
+        most_people: int = 20,
+        augmentation: Augmentation | None = Augmentation(),  # noqa: B008 (frozen)
+        train: str = "train2017",
+        val: str = "val2017",
+        annotations: str = "annotations/person_keypoints_{split}.json",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if layout not in LAYOUTS:
+            raise ValueError(f"unknown layout {layout!r}, known are {', '.join(LAYOUTS)}")
+        self.root = Path(root)
+        self.layout = LAYOUTS[layout]
+        self.image_size = image_size
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.most_people = most_people
+        self.augmentation = augmentation
+        self.splits = {"train": train, "val": val}
+        self.annotations = annotations
+        self.seed = seed
+        self.datasets: dict[str, CocoDataset] = {}
+
+    def setup(self, stage: str | None = None) -> None:
+        """Reads the annotations of what `stage` needs; raises as `read_annotations`."""
+        for split in ("val",) if stage == "validate" else ("train", "val"):
+            if split in self.datasets:
+                continue
+            folder = self.splits[split]
+            images = read_annotations(self.root / self.annotations.format(split=folder), self.root / folder)
+            augmentation = self.augmentation if split == "train" else None
+            self.datasets[split] = CocoDataset(
+                images, self.layout, self.image_size, self.most_people, augmentation, self.seed
+            )
+
+    def train_dataloader(self) -> DataLoader[LabelledPhotographs]:
+        dataset = self.datasets["train"]
+        return DataLoader(
+            dataset,
+            self.batch_size,
+            sampler=EpochSampler(dataset, self.seed),
+            num_workers=self.num_workers,
+            drop_last=len(dataset) >= self.batch_size,
+        )
+
+    def val_dataloader(self) -> DataLoader[LabelledPhotographs]:
+        return DataLoader(self.datasets["val"], self.batch_size, num_workers=self.num_workers)

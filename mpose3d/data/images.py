@@ -1,0 +1,237 @@
+"""Photographs without annotation: folders of images, and videos."""
+
+from __future__ import annotations
+
+import warnings
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+
+import cv2
+import lightning
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+from mpose3d.data.augmentation import Augmentation, compose
+from mpose3d.data.epochs import EpochSampler
+from mpose3d.data.letterbox import IMAGE_SUFFIXES, Letterbox, from_reduced, read_reduced, to_tensor, warp
+from mpose3d.sample import Photographs
+
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image, or every `step`-th frame of a video: `frames` pictures."""
+
+    path: Path
+    frames: int = 1
+    step: int = 1
+
+    def read(self, frame: int) -> tuple[np.ndarray, int, tuple[int, int]]:
+        """As `letterbox.read_reduced`, of frame number `frame` of this source."""
+        if self.path.suffix.lower() in VIDEO_SUFFIXES:
+            image = read_video_frame(self.path, frame * self.step)
+            return image, 1, (image.shape[1], image.shape[0])
+        return read_reduced(self.path)
+
+
+def find_photographs(folders: Sequence[Path | str], video_step: int = 1) -> tuple[list[Source], dict[Path, str]]:
+    """Images and videos below `folders`, sorted by path, and those that do not open with the reason.
+
+    Only headers are read. A folder may also be a single file.
+
+    Raises:
+        FileNotFoundError: a folder is absent, or there is no image or video in all of them.
+        ValueError: none of the files opens.
+    """
+    files: list[Path] = []
+    for folder in map(Path, folders):
+        if not folder.exists():
+            raise FileNotFoundError(f"{folder}: no such folder of photographs")
+        inside = sorted(folder.rglob("*")) if folder.is_dir() else [folder]
+        files += [path for path in inside if path.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES]
+    if not files:
+        raise FileNotFoundError(
+            f"no image ({', '.join(IMAGE_SUFFIXES)}) or video ({', '.join(VIDEO_SUFFIXES)}) "
+            f"in {', '.join(str(folder) for folder in folders)}"
+        )
+    sources, unreadable = [], {}
+    for path in files:
+        try:
+            sources.append(_open(path, video_step))
+        except ValueError as error:
+            unreadable[path] = str(error)
+    if not sources:
+        raise ValueError(f"none of {len(files)} files is readable, the first: {next(iter(unreadable.values()))}")
+    return sources, unreadable
+
+
+def _open(path: Path, video_step: int) -> Source:
+    if path.suffix.lower() in VIDEO_SUFFIXES:
+        video = cv2.VideoCapture(str(path))
+        frames = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
+        video.release()
+        if frames < 1:
+            raise ValueError(f"{path}: not a readable video")
+        return Source(path, -(-frames // video_step), video_step)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            Image.open(path).close()
+    except Image.DecompressionBombError:
+        pass  # large, but an image
+    except Exception as error:
+        raise ValueError(f"{path}: not a readable image") from error
+    return Source(path)
+
+
+def read_video_frame(path: Path, frame: int) -> np.ndarray:
+    """Frame number `frame` of a video, (H, W, 3) uint8 RGB.
+
+    Raises:
+        ValueError: the video has no such frame, or it cannot be decoded.
+    """
+    video = cv2.VideoCapture(str(path))
+    video.set(cv2.CAP_PROP_POS_FRAMES, frame)
+    found, image = video.read()
+    video.release()
+    if not found:
+        raise ValueError(f"{path}: frame {frame} cannot be decoded")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+class PhotographDataset(Dataset[Photographs]):
+    """Pictures of `sources` as square inputs.
+
+    A key (epoch, index) gives the picture augmented, in a way that depends on seed, epoch and index alone; a plain
+    index gives it whole. In place of a picture that turns out to be broken the next good one is given, with a warning;
+    `index` of the sample says which.
+    """
+
+    def __init__(
+        self, sources: Sequence[Source], image_size: int, augmentation: Augmentation | None = None, seed: int = 0
+    ) -> None:
+        self.sources = list(sources)
+        self.image_size = image_size
+        self.augmentation = augmentation
+        self.seed = seed
+        self._ends = list(accumulate(source.frames for source in self.sources))
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def locate(self, index: int) -> tuple[Source, int]:
+        """The source of a picture and the number of its frame there."""
+        at = bisect_right(self._ends, index)
+        return self.sources[at], index - (self._ends[at] - self.sources[at].frames)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> Photographs:
+        epoch, index = key if isinstance(key, tuple) else (None, key)
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        for candidate in ((index + i) % len(self) for i in range(len(self))):
+            source, frame = self.locate(candidate)
+            try:
+                image, factor, (width, height) = source.read(frame)
+                break
+            except (ValueError, FileNotFoundError) as error:
+                warnings.warn(f"skipped: {error}", stacklevel=2)
+        else:
+            raise ValueError(f"none of {len(self)} photographs is readable, the first: {self.sources[0].path}")
+        matrix = Letterbox.fit(width, height, self.image_size).matrix
+        if epoch is not None and self.augmentation is not None:
+            rng = np.random.default_rng((self.seed, epoch, index))
+            view, _ = self.augmentation.view(self.image_size, rng)
+            square = warp(image, from_reduced(compose(view, matrix), factor), self.image_size)
+            square = self.augmentation.recolour(square, rng)
+        else:
+            square = warp(image, from_reduced(matrix, factor), self.image_size)
+        return Photographs(to_tensor(square), torch.tensor(candidate))
+
+
+class ImageFolderDataModule(lightning.LightningDataModule):
+    """Photographs of any size in folders, for the stages that learn from images without annotation, and for predict.
+
+    Give whole recordings to either side: frames of one video in both `train` and `val` would make validation blind.
+
+    Args:
+        train: folders (or files) of images and videos to learn from, searched recursively.
+        val: the same, for validation.
+        predict: the same, for prediction.
+        image_size: side of the square input in pixels.
+        batch_size: pictures in a batch.
+        num_workers: processes that read pictures; batches do not depend on it.
+        augmentation: how training pictures vary; null for none.
+        video_step: take one frame in so many of a video.
+        seed: of the order and the augmentation.
+    """
+
+    def __init__(
+        self,
+        train: list[str] | None = None,
+        val: list[str] | None = None,
+        predict: list[str] | None = None,
+        image_size: int = 224,
+        batch_size: int = 8,
+        num_workers: int = 0,
+        augmentation: Augmentation | None = Augmentation(),  # noqa: B008 (frozen)
+        video_step: int = 1,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.folders = {"train": train, "val": val, "predict": predict}
+        self.image_size = image_size
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.augmentation = augmentation
+        self.video_step = video_step
+        self.seed = seed
+        self.datasets: dict[str, PhotographDataset] = {}
+        self.unreadable: dict[Path, str] = {}
+
+    def setup(self, stage: str | None = None) -> None:
+        """Finds the photographs; files that do not open are left out, with one warning that lists them.
+
+        Raises:
+            FileNotFoundError: a folder is absent or holds no photograph.
+            ValueError: no file of a split opens.
+        """
+        wanted = {"fit": ("train", "val"), "validate": ("val",), "predict": ("predict",)}.get(
+            stage, tuple(self.folders)
+        )
+        for split in wanted:
+            folders = self.folders[split]
+            if folders is None or split in self.datasets:
+                continue
+            sources, unreadable = find_photographs(folders, self.video_step)
+            if unreadable:
+                names = ", ".join(str(path) for path in unreadable)
+                warnings.warn(f"{len(unreadable)} photographs do not open and are left out: {names}", stacklevel=2)
+            self.unreadable |= unreadable
+            augmentation = self.augmentation if split == "train" else None
+            self.datasets[split] = PhotographDataset(sources, self.image_size, augmentation, self.seed)
+
+    def train_dataloader(self) -> DataLoader[Photographs]:
+        dataset = self._dataset("train")
+        return self._loader(
+            dataset, sampler=EpochSampler(dataset, self.seed), drop_last=len(dataset) >= self.batch_size
+        )
+
+    def val_dataloader(self) -> DataLoader[Photographs] | list:
+        return self._loader(self.datasets["val"]) if "val" in self.datasets else []
+
+    def predict_dataloader(self) -> DataLoader[Photographs]:
+        return self._loader(self._dataset("predict"))
+
+    def _dataset(self, split: str) -> PhotographDataset:
+        if split not in self.datasets:
+            raise ValueError(f"no folders of photographs given for {split!r}: set ImageFolderDataModule({split}=[...])")
+        return self.datasets[split]
+
+    def _loader(self, dataset: PhotographDataset, **options: object) -> DataLoader[Photographs]:
+        return DataLoader(dataset, self.batch_size, num_workers=self.num_workers, **options)

@@ -1,0 +1,184 @@
+"""Photographs of any size <-> the square input of a network, without distortion."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+
+#: Grey of the bars around the picture: what a teacher's normalisation takes to about zero.
+FILL = 128
+
+# a JPEG is decoded at 1/2, 1/4 or 1/8 when it has more pixels than this (about 0.4 GB in all), ...
+_DECODED_PIXELS = 50_000_000
+# ... other formats can only be decoded whole (2 GB at this size)
+_LARGEST_WHOLE = 500_000_000
+
+_ORIENTATION_TAG = 0x0112
+# EXIF orientation -> what makes the picture upright; from 5 on, width and height change places
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+Points = TypeVar("Points", Tensor, np.ndarray)
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """How a picture lies in the square: `input pixel = scale * picture pixel + offset`.
+
+    The centre of the top-left pixel is (0, 0) on both sides.
+
+    Args:
+        scale: side of a picture's pixel in input pixels, the same in x and y.
+        offset: (x, y) in input pixels.
+        size: (width, height) of the picture.
+    """
+
+    scale: float
+    offset: tuple[float, float]
+    size: tuple[int, int]
+
+    @classmethod
+    def fit(cls, width: int, height: int, side: int) -> Letterbox:
+        """The largest centred picture of `width` x `height` in a square of `side` pixels."""
+        scale = side / max(width, height)
+        # edges are half a pixel outside the centres of the outermost pixels
+        offset = tuple((side - scale * length) / 2 + (scale - 1) / 2 for length in (width, height))
+        return cls(scale, offset, (width, height))
+
+    def to_input(self, pixels: Points) -> Points:
+        """Pixels (..., 2) of the picture -> pixels of the square."""
+        return self.scale * pixels + _like(self.offset, pixels)
+
+    def to_image(self, pixels: Points) -> Points:
+        """Pixels (..., 2) of the square -> pixels of the picture."""
+        return (pixels - _like(self.offset, pixels)) / self.scale
+
+    @property
+    def matrix(self) -> np.ndarray:
+        """(2, 3) affine matrix of `to_input`."""
+        return np.array([[self.scale, 0, self.offset[0]], [0, self.scale, self.offset[1]]])
+
+
+def _like(offset: tuple[float, float], pixels: Points) -> Points:
+    return pixels.new_tensor(offset) if isinstance(pixels, Tensor) else np.asarray(offset, dtype=pixels.dtype)
+
+
+def letterbox(image: np.ndarray, side: int) -> tuple[np.ndarray, Letterbox]:
+    """Picture (H, W, 3) uint8 -> square (side, side, 3) uint8 with grey bars, and where the picture lies in it."""
+    height, width = image.shape[:2]
+    box = Letterbox.fit(width, height, side)
+    return warp(image, box.matrix, side), box
+
+
+def read_letterboxed(path: Path | str, side: int) -> tuple[np.ndarray, Letterbox]:
+    """As `letterbox`, of a file; a huge JPEG is decoded at a fraction of its size. Raises as `read_image`."""
+    image, factor, (width, height) = _decode(Path(path), _DECODED_PIXELS)
+    box = Letterbox.fit(width, height, side)
+    return warp(image, from_reduced(box.matrix, factor), side), box
+
+
+def read_image(path: Path | str) -> np.ndarray:
+    """The whole picture (H, W, 3) uint8 RGB, turned as its EXIF orientation says.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not an image, corrupt, truncated, or of a kind that is not read; one line that names the file.
+    """
+    return _decode(Path(path), None)[0]
+
+
+def read_reduced(path: Path | str) -> tuple[np.ndarray, int, tuple[int, int]]:
+    """As `read_image` in bounded memory: (picture at 1/factor of its size, factor, (width, height) of the whole).
+
+    The factor is 1 up to 50 megapixels. `from_reduced` turns a map of the whole picture into one of the reduced.
+    """
+    return _decode(Path(path), _DECODED_PIXELS)
+
+
+def from_reduced(matrix: np.ndarray, factor: int) -> np.ndarray:
+    """Affine map (2, 3) of a picture's pixels -> the map, to the same place, of pixels of the picture at 1/factor."""
+    # whole pixel = factor * reduced pixel + (factor - 1) / 2
+    linear = matrix[:, :2]
+    return np.column_stack([factor * linear, matrix[:, 2] + linear.sum(axis=1) * (factor - 1) / 2])
+
+
+def warp(image: np.ndarray, matrix: np.ndarray, side: int) -> np.ndarray:
+    """Picture (H, W, 3) under the affine map `matrix` (2, 3) of its pixels -> square (side, side, 3), grey outside.
+
+    Where the map shrinks, areas are averaged first, so that nothing aliases.
+    """
+    shrink = int(1 / math.sqrt(abs(np.linalg.det(matrix[:, :2]))) + 1e-6)
+    if shrink > 1:
+        height, width = image.shape[:2]
+        bottom, right = -height % shrink, -width % shrink
+        if bottom or right:
+            image = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
+        small = (image.shape[1] // shrink, image.shape[0] // shrink)
+        image = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
+        matrix = from_reduced(matrix, shrink)
+    return cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_LINEAR, borderValue=(FILL,) * 3)
+
+
+def to_tensor(image: np.ndarray) -> Tensor:
+    """(H, W, 3) uint8 -> (3, H, W) float32 in [0, 1]."""
+    return torch.from_numpy(image).permute(2, 0, 1).float() / 255
+
+
+@contextmanager
+def _any_size() -> Iterator[None]:
+    """Pillow refuses files of more than 179 megapixels before it can be asked to decode them small."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def _decode(path: Path, most: int | None) -> tuple[np.ndarray, int, tuple[int, int]]:
+    """(picture at 1/factor, factor, (width, height) of the whole); the factor is 1 up to `most` pixels."""
+    # Pillow and not OpenCV, which fills the missing half of a truncated JPEG with grey and says nothing
+    try:
+        with _any_size(), Image.open(path) as picture:
+            width, height = picture.size
+            orientation = picture.getexif().get(_ORIENTATION_TAG, 1)
+            factor = 1
+            if most is not None:
+                factor = next((f for f in (1, 2, 4) if width * height <= most * f * f), 8)
+            if factor > 1 and picture.format == "JPEG":
+                picture.draft(None, (-(-width // factor), -(-height // factor)))
+            if picture.size[0] * picture.size[1] > _LARGEST_WHOLE:
+                raise ValueError(f"{width} x {height} pixels are too many; save it smaller")
+            if picture.mode[0] in "IF":
+                raise ValueError(f"pixels of kind {picture.mode}; save it with 8 bits per channel")
+            # every step makes a copy: none is made in vain
+            pixels = picture if picture.mode == "RGB" else picture.convert("RGB")
+            if factor > 1 and pixels.size == (width, height):
+                pixels = pixels.reduce(factor)
+            if orientation in _UPRIGHT:
+                pixels = pixels.transpose(_UPRIGHT[orientation])
+            image = np.asarray(pixels)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such image") from None
+    except Exception as error:  # Pillow raises many kinds on damaged files: SyntaxError, struct.error, EOFError, ...
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise ValueError(f"{path}: not a readable image ({reason})") from error
+    return image, factor, (height, width) if orientation >= 5 else (width, height)

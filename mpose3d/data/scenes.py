@@ -1,0 +1,155 @@
+"""D_syn for training: endless seeded poses and scenes, made in batches on the training device.
+
+Loaders carry nothing but the numbers of batches; `on_after_batch_transfer` makes each batch where it is used, from a
+generator seeded by (seed, split, epoch, number). The same seed thus gives the same scenes on any number of workers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from mpose3d.data.mocap import read_motion_capture, split_clips
+from mpose3d.geometry.camera import Camera
+from mpose3d.poses.artificial import ArtificialPoses, MixedPoses, MotionCapturePoses, PoseSource
+from mpose3d.poses.limits import JointLimits
+from mpose3d.poses.scenes import Scenes, SceneSampler
+
+
+class _Numbers(Dataset):
+    """Numbers of batches, marked with their split: (0 or 1, number)."""
+
+    def __init__(self, split: int, length: int) -> None:
+        self.split, self.length = split, length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, number: int) -> Tensor:
+        return torch.tensor([self.split, number])
+
+
+class SyntheticPoses(LightningDataModule):
+    """Batches (`batch_size`, 15, 3) of canonical poses in mm, for the stage `aae`.
+
+    Trains on a mixture of artificial poses and motion capture. Validates on motion capture whose clips were held out,
+    or on artificial poses where there is none.
+
+    Args:
+        motion_capture: file or folder that `read_motion_capture` takes; None trains on artificial poses alone.
+        artificial: fraction of artificial poses among the training poses.
+        held_out: fraction of the motion capture, in whole recordings, that is kept for validation.
+        recombine, interpolate: see `MotionCapturePoses`.
+        limits: file of joint limits; by default the table of `mpose3d.poses.limits`.
+        batches, val_batches: batches in an epoch and in a validation.
+    """
+
+    def __init__(
+        self,
+        motion_capture: str | None = None,
+        artificial: float = 0.5,
+        held_out: float = 0.2,
+        recombine: float = 0.0,
+        interpolate: float = 0.0,
+        limits: str | None = None,
+        batch_size: int = 256,
+        batches: int = 1000,
+        val_batches: int = 10,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if not 0 <= artificial <= 1:
+            raise ValueError(f"artificial is a fraction in [0, 1], got {artificial}")
+        self.motion_capture = motion_capture
+        self.artificial = artificial
+        self.held_out = held_out
+        self.recombine, self.interpolate = recombine, interpolate
+        self.limits = limits
+        self.batch_size, self.batches, self.val_batches = batch_size, batches, val_batches
+        self.seed = seed
+
+    def setup(self, stage: str | None = None) -> None:
+        made_up = ArtificialPoses(JointLimits.from_file(self.limits) if self.limits else JointLimits())
+        if self.motion_capture is None:
+            self.sources: list[PoseSource] = [made_up, made_up]
+            return
+        train, held_out = split_clips(read_motion_capture(self.motion_capture), self.held_out)
+        real = MotionCapturePoses(
+            torch.cat(list(train.values())), recombine=self.recombine, interpolate=self.interpolate
+        )
+        unseen = MotionCapturePoses(torch.cat(list(held_out.values()))) if held_out else real
+        self.sources = [MixedPoses([made_up, real], [self.artificial, 1 - self.artificial]), unseen]
+
+    def _loader(self, split: int, length: int) -> DataLoader:
+        return DataLoader(_Numbers(split, length), batch_size=None)
+
+    def train_dataloader(self) -> DataLoader:
+        return self._loader(0, self.batches)
+
+    def val_dataloader(self) -> DataLoader:
+        return self._loader(1, self.val_batches)
+
+    def test_dataloader(self) -> DataLoader:
+        return self.val_dataloader()
+
+    def on_after_batch_transfer(self, batch: Tensor, dataloader_idx: int) -> Tensor | Scenes:
+        split, number = batch.tolist()
+        epoch = self.trainer.current_epoch if split == 0 and self.trainer is not None else 0
+        state = np.random.SeedSequence([self.seed, split, epoch, number]).generate_state(1, np.uint64)
+        return self.make(split, torch.Generator(batch.device).manual_seed(int(state[0] >> 1)))
+
+    def make(self, split: int, generator: torch.Generator) -> Tensor | Scenes:
+        """One batch of the split (0 training, 1 validation) on the generator's device."""
+        return self.sources[split].sample(self.batch_size, generator)
+
+
+class SyntheticScenes(SyntheticPoses):
+    """Batches of `Scenes` of `batch_size` scenes each, for `phase1` and `phase2`.
+
+    Args:
+        input_size, focal_ratio: the fixed camera; they must be those of the network.
+        people, height, tilt, free_rotation, stature, occlusion, dropped: see `SceneSampler`. Scenes for validation
+            are sampled alike, with nothing dropped.
+        poses: see `SyntheticPoses`.
+    """
+
+    def __init__(
+        self,
+        input_size: int = 224,
+        focal_ratio: float = 0.8,
+        people: tuple[int, int] = (1, 8),
+        height: tuple[float, float] = (0.15, 1.2),
+        tilt: float = 20.0,
+        free_rotation: float = 0.1,
+        stature: float = 0.0,
+        occlusion: float = 0.0,
+        dropped: float = 0.0,
+        **poses: Any,
+    ) -> None:
+        super().__init__(**poses)
+        self.input_size = input_size
+        self.camera = Camera.for_image(input_size, input_size, focal_ratio)
+        self.placement = {
+            "people": people,
+            "height": height,
+            "tilt": tilt,
+            "free_rotation": free_rotation,
+            "stature": stature,
+            "occlusion": occlusion,
+        }
+        self.dropped = dropped
+
+    def setup(self, stage: str | None = None) -> None:
+        super().setup(stage)
+        self.samplers = [
+            SceneSampler(source, self.camera, self.input_size, dropped=dropped, **self.placement)
+            for source, dropped in zip(self.sources, (self.dropped, 0.0), strict=True)
+        ]
+
+    def make(self, split: int, generator: torch.Generator) -> Scenes:
+        return self.samplers[split].sample(self.batch_size, generator)

@@ -1,0 +1,244 @@
+"""3DPW (von Marcard et al., ECCV 2018): annotations of its sequences, and their photographs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from mpose3d.data.arrays_pickle import read_arrays_pickle
+from mpose3d.data.letterbox import read_letterboxed, to_tensor
+from mpose3d.data.smpl import smpl_joints
+from mpose3d.sample import AnnotatedPhotographs
+from mpose3d.skeleton import SMPL_24
+
+SPLITS = ("train", "validation", "test")
+
+_TREE = "{root}/sequenceFiles/test/downtown_arguing_00.pkl and {root}/imageFiles/downtown_arguing_00/image_00000.jpg"
+
+
+@dataclass(frozen=True)
+class ThreeDPWSequence:
+    """Annotation of one sequence of F frames with P actors (1 or 2).
+
+    Frame f is the picture `image_<f:05d>.jpg`. Fields are named as in the official pickle, but in millimetres.
+
+    Args:
+        name: of the sequence and of its folder of pictures.
+        joint_positions: (F, P, 24, 3) mm in the world, joints of `SMPL_24`.
+        poses: (F, P, 72) SMPL pose, axis-angle.
+        betas: (P, 10) SMPL shape.
+        trans: (F, P, 3) mm.
+        genders: "m" or "f" of each actor.
+        poses2d: (F, P, 18, 3) px and confidence of a detector, OpenPose order; 0 where it saw too little.
+        cam_poses: (F, 4, 4) world mm -> camera mm.
+        cam_intrinsics: (3, 3).
+        campose_valid: (F, P) whether the camera was aligned to the picture for this actor.
+    """
+
+    name: str
+    joint_positions: Float[Tensor, "f p 24 3"]
+    poses: Float[Tensor, "f p 72"]
+    betas: Float[Tensor, "p 10"]
+    trans: Float[Tensor, "f p 3"]
+    genders: tuple[str, ...]
+    poses2d: Float[Tensor, "f p 18 3"]
+    cam_poses: Float[Tensor, "f 4 4"]
+    cam_intrinsics: Float[Tensor, "3 3"]
+    campose_valid: Bool[Tensor, "f p"]
+
+    def to_camera(self, points: Float[Tensor, "f p J 3"]) -> Float[Tensor, "f p J 3"]:
+        """World mm -> camera mm."""
+        rotation, translation = self.cam_poses[:, None, :3, :3], self.cam_poses[:, None, None, :3, 3]
+        return points @ rotation.mT + translation
+
+    def to_image(self, points: Float[Tensor, "f p J 3"]) -> Float[Tensor, "f p J 2"]:
+        """Camera mm -> pixels of the official picture."""
+        homogeneous = points @ self.cam_intrinsics.T
+        return homogeneous[..., :2] / homogeneous[..., 2:]
+
+    def smpl_joint_positions(self, body_models: Path | str) -> Float[Tensor, "f p 24 3"]:
+        """World mm, from pose and shape through the SMPL model files in `body_models`; raises as `smpl_joints`."""
+        actors = [
+            smpl_joints(self.poses[:, p], self.betas[p], self.trans[:, p] / 1000, gender, Path(body_models))[0]
+            for p, gender in enumerate(self.genders)
+        ]
+        return torch.from_numpy(np.stack(actors, axis=1)).double()
+
+
+def read_sequence(path: Path | str) -> ThreeDPWSequence:
+    """A pickle of `sequenceFiles`, in float64, without running code that it may hide.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: truncated, of other fields or shapes, NaN, or a pickle of anything but arrays.
+    """
+    path = Path(path)
+    content = read_arrays_pickle(path)
+    fields = {"jointPositions", "poses", "betas", "trans", "genders", "poses2d", "cam_poses", "cam_intrinsics"}
+    fields.add("campose_valid")
+    if not isinstance(content, dict) or not fields <= content.keys():
+        missing = ", ".join(sorted(fields - content.keys())) if isinstance(content, dict) else "a dict"
+        raise ValueError(f"{path}: not a 3DPW sequence, it lacks {missing}")
+    people, frames = len(content["poses"]), len(content["cam_poses"])
+
+    def field(name: str, *shape: int) -> Tensor:
+        """Per actor (F, ...) -> (F, P, ...)."""
+        try:
+            actors = [np.asarray(actor, dtype=np.float64)[:frames] for actor in content[name]]
+            stacked = np.stack(actors, axis=1).reshape(frames, people, *shape)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path}: {name} is not {people} actors in {frames} frames ({error})") from error
+        if not np.isfinite(stacked).all():
+            raise ValueError(f"{path}: NaN or infinite values in {name}")
+        return torch.from_numpy(stacked)
+
+    try:
+        cam_poses = torch.from_numpy(np.asarray(content["cam_poses"], dtype=np.float64).reshape(frames, 4, 4)).clone()
+        intrinsics = torch.from_numpy(np.asarray(content["cam_intrinsics"], dtype=np.float64).reshape(3, 3))
+        betas = torch.from_numpy(np.stack([np.ravel(actor)[:10] for actor in content["betas"]]).astype(np.float64))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: camera or betas of another shape ({error})") from error
+    if not all(values.isfinite().all() for values in (cam_poses, intrinsics, betas)):
+        raise ValueError(f"{path}: NaN or infinite values in the camera or in betas")
+    cam_poses[:, :3, 3] *= 1000
+    return ThreeDPWSequence(
+        name=path.stem,
+        joint_positions=1000 * field("jointPositions", 24, 3),
+        poses=field("poses", 72),
+        betas=betas,
+        trans=1000 * field("trans", 3),
+        genders=tuple(map(str, content["genders"])),
+        # stored as 3 rows (x, y, confidence) per frame
+        poses2d=field("poses2d", 3, 18).mT,
+        cam_poses=cam_poses,
+        cam_intrinsics=intrinsics,
+        campose_valid=field("campose_valid").bool(),
+    )
+
+
+def find_sequences(root: Path | str, split: str = "test") -> list[Path]:
+    """Pickles of a split, sorted by name.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: no such split.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"3DPW has no split {split!r}, only {', '.join(SPLITS)}")
+    files = sorted(Path(root).glob(f"sequenceFiles/{split}/*.pkl"))
+    if not files:
+        raise FileNotFoundError(f"{root}: no 3DPW sequence of the split {split!r}; expected {_TREE.format(root=root)}")
+    return files
+
+
+def find_pictures(root: Path | str, sequence: ThreeDPWSequence) -> list[Path]:
+    """The picture of every frame.
+
+    Raises:
+        FileNotFoundError: the folder of pictures, or some of them, are missing.
+    """
+    folder = Path(root) / "imageFiles" / sequence.name
+    pictures = [folder / f"image_{frame:05d}.jpg" for frame in range(len(sequence.cam_poses))]
+    present = set(folder.glob("image_*.jpg"))
+    missing = [path for path in pictures if path not in present]
+    if missing:
+        raise FileNotFoundError(
+            f"{folder}: {len(missing)} of {len(pictures)} pictures are missing, first {missing[0].name}"
+        )
+    return pictures
+
+
+class ThreeDPWDataset(Dataset[AnnotatedPhotographs]):
+    """Frames as samples of `AnnotatedPhotographs` without the batch dimension; joints are those of `SMPL_24`.
+
+    `points` are the projected joints: the dataset's own 2D detections are of another layout, and have gaps.
+    """
+
+    def __init__(self, sequences: list[ThreeDPWSequence], pictures: list[list[Path]], image_size: int) -> None:
+        self.sequences = sequences
+        self.frames = [(s, frame) for s, paths in enumerate(pictures) for frame in range(len(paths))]
+        self._pictures = pictures
+        self._joints = [sequence.to_camera(sequence.joint_positions) for sequence in sequences]
+        self.image_size = image_size
+        self.most_people = max(sequence.campose_valid.shape[1] for sequence in sequences)
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def locate(self, index: int) -> tuple[ThreeDPWSequence, int]:
+        """The sequence of a sample, and its frame."""
+        sequence, frame = self.frames[index]
+        return self.sequences[sequence], frame
+
+    def __getitem__(self, index: int) -> AnnotatedPhotographs:
+        at, frame = self.frames[index]
+        sequence = self.sequences[at]
+        square, box = read_letterboxed(self._pictures[at][frame], self.image_size)
+        people = sequence.campose_valid.shape[1]
+        points = torch.zeros(self.most_people, len(SMPL_24), 2)
+        joints = torch.zeros(self.most_people, len(SMPL_24), 3)
+        valid = torch.zeros(self.most_people, dtype=torch.bool)
+        joints[:people] = self._joints[at][frame].float()
+        points[:people] = sequence.to_image(self._joints[at][frame]).float()
+        valid[:people] = sequence.campose_valid[frame]
+        scale = torch.full((2,), box.scale)
+        return AnnotatedPhotographs(
+            to_tensor(square), torch.tensor(index), scale, torch.tensor(box.offset), points, joints, valid
+        )
+
+
+class ThreeDPWDataModule(lightning.LightningDataModule):
+    """3DPW in its official layout (docs/data.md), for test and predict; nothing is trained on it.
+
+    Args:
+        root: folder that holds `sequenceFiles/` and `imageFiles/`.
+        split: train, validation or test.
+        sequences: names; null: all of the split.
+        image_size: side of the square input in pixels.
+        batch_size: pictures in a batch.
+        num_workers: processes that read pictures; batches do not depend on it.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        split: str = "test",
+        sequences: list[str] | None = None,
+        image_size: int = 224,
+        batch_size: int = 8,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__()
+        self.root = root
+        self.split = split
+        self.sequences = sequences
+        self.image_size = image_size
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.dataset: ThreeDPWDataset | None = None
+
+    def setup(self, stage: str | None = None) -> None:
+        """Reads the annotations and finds the pictures; raises as `read_sequence` and `find_pictures`."""
+        if self.dataset is not None:
+            return
+        files = {path.stem: path for path in find_sequences(self.root, self.split)}
+        wanted = self.sequences or list(files)
+        missing = [name for name in wanted if name not in files]
+        if missing:
+            raise FileNotFoundError(f"{self.root}: no {', '.join(missing)} in the split {self.split!r} of 3DPW")
+        sequences = [read_sequence(files[name]) for name in wanted]
+        pictures = [find_pictures(self.root, sequence) for sequence in sequences]
+        self.dataset = ThreeDPWDataset(sequences, pictures, self.image_size)
+
+    def test_dataloader(self) -> DataLoader[AnnotatedPhotographs]:
+        return DataLoader(self.dataset, self.batch_size, num_workers=self.num_workers)
+
+    def predict_dataloader(self) -> DataLoader[AnnotatedPhotographs]:
+        return self.test_dataloader()

@@ -1,0 +1,245 @@
+"""Photographs in, 3D people out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from rich.progress import track
+from torch import Tensor
+from torch.nn import functional
+
+from mpose3d import assets
+from mpose3d.data.letterbox import IMAGE_SUFFIXES, Letterbox, read_image, read_letterboxed, to_tensor
+from mpose3d.geometry.camera import Camera
+from mpose3d.networks.cross_modal import CrossModalNetwork, Detection
+from mpose3d.networks.teacher import MobilenetThin, Teacher
+from mpose3d.representations.hmpaf import HMPAF
+from mpose3d.skeleton import SKELETON
+from mpose3d.visualise.page import write_page
+from mpose3d.visualise.pictures import overlay as draw_overlay
+from mpose3d.visualise.pictures import write_picture
+
+Pathway = Literal["image", "hmpaf"]
+
+#: version of the JSON that `infer` writes (docs/flow.md)
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class PhotographPeople:
+    """The people of one photograph, best first.
+
+    Args:
+        size: (width, height) of the photograph.
+        camera: the camera that its people are seen by.
+        joints_px: (P, 15, 2) pixels of the photograph.
+        joints_mm: (P, 15, 3) camera space.
+        root_px: (P, 2) pixels of the photograph.
+        score: (P,) how sure the root is, 0 to 1.
+        embedding: (P, 32) pose embeddings.
+    """
+
+    size: tuple[int, int]
+    camera: Camera
+    joints_px: np.ndarray
+    joints_mm: np.ndarray
+    root_px: np.ndarray
+    score: np.ndarray
+    embedding: np.ndarray
+
+    def to_json(self, image: str) -> dict[str, Any]:
+        """What `infer` writes, `image` being the photograph's name."""
+
+        def rounded(values: np.ndarray, digits: int) -> list:
+            return np.round(values.astype(float), digits).tolist()
+
+        return {
+            "version": FORMAT,
+            "image": image,
+            "size": list(self.size),
+            "camera": {"focal": self.camera.focal, "centre": list(self.camera.centre)},
+            "skeleton": {"names": list(SKELETON.names), "limbs": [list(limb) for limb in SKELETON.limbs]},
+            "people": [
+                {
+                    "joints_px": rounded(self.joints_px[p], 2),
+                    "joints_mm": rounded(self.joints_mm[p], 1),
+                    "root_px": rounded(self.root_px[p], 2),
+                    "score": round(float(self.score[p]), 4),
+                    "embedding": rounded(self.embedding[p], 4),
+                }
+                for p in range(len(self.score))
+            ],
+        }
+
+
+class PeopleReader:
+    """photograph -> teacher -> H -> people.
+
+    Args:
+        teacher: E and F.
+        network: G, H and Psi.
+        pathway: "image" is the source's, s = H(E(I)); the teacher must be the one that H was trained with. "hmpaf" goes
+            by the teacher's maps, s = H(G(F(E(I)))), and takes any teacher of the network's layout.
+        teacher_size: side of the teacher's input in pixels; by the pathway "hmpaf" it may differ from the network's.
+        max_people, threshold: see `NeuralRepresentation.find_roots`.
+    """
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        network: CrossModalNetwork,
+        pathway: Pathway = "hmpaf",
+        teacher_size: int | None = None,
+        max_people: int = 20,
+        threshold: float = 0.5,
+    ) -> None:
+        size = network.representation.input_size
+        self.side = teacher_size or size
+        if teacher.layout is not network.layout:
+            raise ValueError(
+                f"the network reads maps of {network.layout.name}, the teacher's are {teacher.layout.name}"
+            )
+        if pathway == "image" and (self.side != size or teacher.v_channels != network.v_channels):
+            raise ValueError(
+                f"the pathway 'image' needs the teacher that the network was trained with ({network.v_channels} channels "
+                f"in V) at {size} px"
+            )
+        self.teacher, self.network = teacher.eval(), network.eval()
+        self.pathway = pathway
+        self.max_people, self.threshold = max_people, threshold
+
+    @torch.inference_mode()
+    def detect(self, image: Tensor) -> Detection:
+        """Square images (B, 3, side, side), float RGB in [0, 1] -> people, in pixels of the network's input."""
+        v = self.teacher.encode(image)
+        if self.pathway == "hmpaf":
+            cells = (self.network.cells, self.network.cells)
+            v = self.network.encode(
+                HMPAF(*(functional.interpolate(m, cells, mode="area") for m in self.teacher.decode(v)))
+            )
+        return self.network(v, self.max_people, self.threshold)
+
+    def read(self, image: np.ndarray, box: Letterbox) -> PhotographPeople:
+        """A letterboxed photograph (side, side, 3) uint8 RGB -> its people, in pixels of the photograph."""
+        device = next(self.network.parameters()).device
+        roots, people = self.detect(to_tensor(image)[None].to(device))
+        found = roots.valid[0]
+        ratio = self.side / self.network.representation.input_size
+
+        def to_photograph(pixels: Tensor) -> np.ndarray:
+            # the network's pixels -> the teacher's, which are the letterbox's -> the photograph's
+            return box.to_image(ratio * (pixels[0, found].double() + 0.5) - 0.5).cpu().numpy()
+
+        return PhotographPeople(
+            size=box.size,
+            camera=Camera.for_image(*box.size, self.network.settings["focal_ratio"]),
+            joints_px=to_photograph(people.joints_px),
+            joints_mm=people.joints[0, found].cpu().numpy(),
+            root_px=to_photograph(roots.px),
+            score=roots.score[0, found].cpu().numpy(),
+            embedding=people.embedding[0, found].cpu().numpy(),
+        )
+
+
+def infer(
+    paths: list[str],
+    *,
+    out: str,
+    weights: str | None = None,
+    teacher: Teacher | None = None,
+    pathway: Pathway = "hmpaf",
+    teacher_size: int | None = None,
+    max_people: int = 20,
+    threshold: float = 0.5,
+    overlay: bool = True,
+    page: bool = True,
+    device: str = "cpu",
+) -> int:
+    """Photographs, or folders of them -> 3D people: a JSON, a picture and a page for each.
+
+    A photograph that cannot be read is listed at the end, and the others are done all the same.
+
+    Args:
+        paths: photographs and folders, which are searched recursively. Of several folders, each keeps its name under
+            `out`.
+        out: folder to write to.
+        weights: `network.safetensors` of a stage; by default the weights that ship with the package.
+        teacher: the 2D network; by default mobilenet_thin, which is fetched on first use.
+        pathway: "image" or "hmpaf", see docs/flow.md.
+        teacher_size: side of the teacher's input in pixels.
+        max_people: most people in a photograph.
+        threshold: least probability of a root.
+        overlay: draw the people over the photograph beside a 3D view (NAME.png).
+        page: write a page in which the 3D people can be turned (NAME.html).
+        device: where to run, "cpu" or "cuda".
+
+    Returns:
+        Exit status: 0, or 1 if a photograph could not be read.
+    """
+    places = output_places([Path(path) for path in paths])
+    network = CrossModalNetwork.from_file(weights or assets.weights_file("photographs"))
+    teacher = teacher or MobilenetThin(str(assets.teacher_file("mobilenet_thin")))
+    reader = PeopleReader(teacher.to(device), network.to(device), pathway, teacher_size, max_people, threshold)
+
+    failed = []
+    for source, place in track(places, description="photographs"):
+        try:
+            people = reader.read(*read_letterboxed(source, reader.side))
+            _write(people, source, Path(out) / place, overlay, page)
+        except (ValueError, FileNotFoundError) as error:
+            failed.append(str(error))
+    print(f"{len(places) - len(failed)} of {len(places)} photographs read, people written to {out}")
+    for reason in failed:
+        print(f"not read: {reason}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def output_places(paths: list[Path]) -> list[tuple[Path, Path]]:
+    """Photographs below `paths`, and where the output of each belongs, relative to the output folder, less suffix.
+
+    Raises:
+        FileNotFoundError: a path does not exist, or there is no photograph.
+        ValueError: two photographs would be written to the same place.
+    """
+    folders = [path for path in paths if path.is_dir()]
+    found: list[tuple[Path, Path]] = []
+    for path in paths:
+        if not path.exists():
+            raise FileNotFoundError(f"no photograph or folder at {path}")
+        if not path.is_dir():
+            found.append((path, Path(path.stem)))
+            continue
+        keep = Path(path.resolve().name) if len(folders) > 1 else Path()
+        inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+        if not inside:
+            raise FileNotFoundError(f"no photograph ({', '.join(IMAGE_SUFFIXES)}) in {path}")
+        found += [(file, keep / file.relative_to(path).with_suffix("")) for file in inside]
+    taken: dict[Path, Path] = {}
+    for source, place in found:
+        if taken.setdefault(place, source) != source:
+            raise ValueError(f"{source} and {taken[place]} would both be written to {place}.json: rename one")
+    return found
+
+
+def _write(people: PhotographPeople, source: Path, place: Path, overlay: bool, page: bool) -> None:
+    """Write the people of `source` to `place` with the suffixes .json, .png and .html, each whole or not at all."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    content = json.dumps(people.to_json(source.name), indent=1)
+    files = {".json": lambda path: path.write_text(content)}
+    if overlay or page:
+        image = read_image(source)
+    if overlay:
+        files[".png"] = lambda path: write_picture(path, draw_overlay(image, people.joints_px, people.joints_mm))
+    if page:
+        files[".html"] = lambda path: write_page(path, people.joints_mm, people.joints_px, image, title=source.name)
+    for suffix, write in files.items():
+        final = place.with_name(place.name + suffix)
+        unfinished = final.with_name(f".{final.name}.part{suffix}")
+        write(unfinished)
+        unfinished.replace(final)

@@ -1,0 +1,104 @@
+"""The terms of the training losses: one stateless function each, with no weights and no logging.
+
+Means over people count only those that are there; with nobody there a term is 0 and has a zero gradient.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional
+
+from mpose3d.representations.hmpaf import HMPAF
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of the values where the mask holds; 0 where it never does. What the mask hides may be anything, NaN too."""
+    return torch.where(mask, values, 0).sum() / mask.sum().clamp_min(1)
+
+
+# aae -----------------------------------------------------------------------------------------------------------------
+
+
+def cycle_pose(p_c: Float[Tensor, "... 15 3"], decoded: Float[Tensor, "... 15 3"]) -> Tensor:
+    """First term of L_cyc (source, equation 1): |p_c - FK.Psi.Phi.T_L(p_c)|, mean distance of joints in metres."""
+    return (p_c - decoded).norm(dim=-1).mean() / 1000
+
+
+def cycle_embedding(phi: Float[Tensor, "... e"], encoded: Float[Tensor, "... e"]) -> Tensor:
+    """Second term of L_cyc (source, equation 1): |phi - Phi.Psi(phi)|, mean over the embedding."""
+    return (phi - encoded).abs().mean()
+
+
+def hinge_discriminator(real: Float[Tensor, "n d"], fake: Float[Tensor, "n d"]) -> Tensor:
+    """Hinge loss of Disc (Lim and Ye, 2017) over its logits for real and for decoded poses."""
+    return (functional.relu(1 - real).mean() + functional.relu(1 + fake).mean()) / 2
+
+
+def hinge_generator(fake: Float[Tensor, "n d"]) -> Tensor:
+    """L_adv of Psi: its poses should be taken for real ones."""
+    return -fake.mean()
+
+
+# 2D ------------------------------------------------------------------------------------------------------------------
+
+
+def hmpaf_error(
+    prediction: HMPAF, target: HMPAF, mask: Float[Tensor, "b 1 h w"] | None = None, peaks: float = 0.0
+) -> Tensor:
+    """Squared error of heatmaps and PAFs, summed over channels, mean over cells.
+
+    Args:
+        mask: cells that count, default all; unlabelled people must not be trained as background.
+        peaks: extra weight of cells where the target is large: a cell counts 1 + peaks * |target|.
+    """
+    total = torch.zeros((), device=target.heatmaps.device)
+    for predicted, wanted in zip(prediction, target, strict=True):
+        error = (predicted.float() - wanted.float()).square() * (1 + peaks * wanted.float().abs())
+        total = total + (error if mask is None else error * mask).sum(1).mean()
+    return total
+
+
+def keypoints(
+    k_p: Float[Tensor, "b p J 2"], k_q: Float[Tensor, "b p J 2"], visible: Bool[Tensor, "b p J"], size: float
+) -> Tensor:
+    """L_distl: student's against teacher's 2D joints, visible ones only; mean distance as a fraction of `size` px."""
+    return masked_mean((k_p - k_q).abs().sum(-1), visible) / size
+
+
+# 3D ------------------------------------------------------------------------------------------------------------------
+
+
+def pose_error(
+    joints: Float[Tensor, "b p J 3"], target: Float[Tensor, "b p J 3"], root: int, valid: Bool[Tensor, "b p"]
+) -> Tensor:
+    """3D term of L_recon: mean distance of root-relative joints in metres."""
+    relative = (joints - joints[..., root, None, :]) - (target - target[..., root, None, :])
+    return masked_mean(relative.norm(dim=-1).mean(-1), valid) / 1000
+
+
+def depth_error(code: Float[Tensor, "b p"], target: Float[Tensor, "b p"], valid: Bool[Tensor, "b p"]) -> Tensor:
+    """Depth term of L_recon: mean absolute error of the depth code."""
+    return masked_mean((code - target).abs(), valid)
+
+
+def root_error(
+    logits: Float[Tensor, "b 1 g g"],
+    offset: Float[Tensor, "b 2 g g"],
+    mask: Float[Tensor, "b 1 g g"],
+    offset_target: Float[Tensor, "b 2 g g"],
+) -> Tensor:
+    """Root map by focal cross entropy (Lin et al., ICCV 2017; gamma 2), sub-cell offset by L1, per person."""
+    entropy = functional.binary_cross_entropy_with_logits(logits.float(), mask, reduction="none")
+    probability = logits.float().sigmoid()
+    hardness = torch.where(mask > 0, 1 - probability, probability).square()
+    people = mask.sum().clamp_min(1)
+    return (entropy * hardness).sum() / people + masked_mean(
+        (offset - offset_target).abs(), (mask > 0).expand_as(offset)
+    )
+
+
+def agreement(s: Float[Tensor, "b p c"], again: Float[Tensor, "b p c"], valid: Bool[Tensor, "b p"]) -> Tensor:
+    """L_ss: s and s~ at root cells, mean absolute difference."""
+    return masked_mean((s - again).abs().mean(-1), valid)

@@ -1,0 +1,1 @@
+"""Plain `torch.nn` modules; none knows Lightning, a loss or a data set."""

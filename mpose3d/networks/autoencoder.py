@@ -1,0 +1,158 @@
+"""Phi, Psi and Disc: the adversarial auto-encoder of single-person poses (source, section 1 and Fig. 1B).
+
+All three follow the kinematic tree (Du et al., CVPR 2015): limbs -> arms, legs, trunk -> upper and lower body ->
+whole body. They take and give local poses p_l, and inside work on the same limb directions in the canonical frame:
+these are continuous where local frames are singular (a thigh pointing straight ahead), and p_l is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mpose3d.geometry.kinematics import canonical_to_local, limb_directions, local_to_canonical
+from mpose3d.geometry.precision import normalize
+from mpose3d.skeleton import SKELETON
+
+# Joints whose limbs are free to point; every other direction follows from these or is constant.
+_LIMBS = {
+    "r_arm": SKELETON.indices("r_elbow", "r_wrist"),
+    "l_arm": SKELETON.indices("l_elbow", "l_wrist"),
+    "r_leg": SKELETON.indices("r_knee", "r_ankle"),
+    "l_leg": SKELETON.indices("l_knee", "l_ankle"),
+    "trunk": SKELETON.indices("head_top", "r_shoulder", "r_hip"),
+}
+_FREE = [j for joints in _LIMBS.values() for j in joints]
+_NECK, _R_HIP = SKELETON.indices("neck", "r_hip")
+_DETERMINED = {SKELETON.index(f"l_{name}"): SKELETON.index(f"r_{name}") for name in ("hip", "shoulder")}
+
+
+def _paths() -> Tensor:
+    """(15, 15): row j has a 1 for each limb on the way from the root to joint j."""
+    path = torch.zeros(len(SKELETON), len(SKELETON))
+    for parent, child in SKELETON.tree:
+        path[child] = path[parent]
+        path[child, child] = 1
+    return path
+
+
+_PATHS = _paths()
+
+
+def _canonical_directions(p_l: Tensor) -> Tensor:
+    """p_l (..., 15, 3) -> unit directions of the limbs in the canonical frame (..., 15, 3)."""
+    return limb_directions(local_to_canonical(p_l, p_l.new_ones(len(SKELETON))))
+
+
+def _layer(before: int, after: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(before, after), nn.SiLU())
+
+
+class _BodyTree(nn.Module):
+    """Limb directions -> features of each group, fine to coarse: 5 limbs, 3 pairs, 2 halves, the whole body."""
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__()
+        limb, pair, half, whole = widths
+        self.limbs = nn.ModuleDict({name: _layer(3 * len(joints), limb) for name, joints in _LIMBS.items()})
+        self.arms, self.legs, self.trunk = _layer(2 * limb, pair), _layer(2 * limb, pair), _layer(limb, pair)
+        self.upper, self.lower = _layer(2 * pair, half), _layer(2 * pair, half)
+        self.whole = _layer(2 * half, whole)
+
+    def forward(self, directions: Tensor) -> tuple[list[Tensor], list[Tensor], list[Tensor], Tensor]:
+        limb = {name: layer(directions[..., _LIMBS[name], :].flatten(-2)) for name, layer in self.limbs.items()}
+        arms = self.arms(torch.cat([limb["r_arm"], limb["l_arm"]], dim=-1))
+        legs = self.legs(torch.cat([limb["r_leg"], limb["l_leg"]], dim=-1))
+        trunk = self.trunk(limb["trunk"])
+        upper = self.upper(torch.cat([arms, trunk], dim=-1))
+        lower = self.lower(torch.cat([legs, trunk], dim=-1))
+        whole = self.whole(torch.cat([upper, lower], dim=-1))
+        return list(limb.values()), [arms, legs, trunk], [upper, lower], whole
+
+
+class PoseEncoder(nn.Module):
+    """Phi: local pose (..., 15, 3) -> embedding (..., `embedding`) in [-1, 1].
+
+    Args:
+        widths: features of a limb, a pair of limbs, half a body, the whole body.
+    """
+
+    def __init__(self, embedding: int = 32, widths: Sequence[int] = (32, 64, 128, 512)) -> None:
+        super().__init__()
+        self.tree = _BodyTree(widths)
+        self.embed = nn.Linear(widths[-1], embedding)
+        self.skip = nn.Linear(3 * len(_FREE), embedding)
+
+    def forward(self, p_l: Float[Tensor, "*n 15 3"]) -> Float[Tensor, "*n e"]:
+        directions = _canonical_directions(p_l)
+        *_, whole = self.tree(directions)
+        return (self.embed(whole) + self.skip(directions[..., _FREE, :].flatten(-2))).tanh()
+
+
+class PoseEmbeddingDecoder(nn.Module):
+    """Psi: embedding (..., `embedding`) -> local pose (..., 15, 3), always valid for FK.
+
+    The mirror of `PoseEncoder`: whole body -> upper and lower -> arms, legs, trunk -> limbs. Free limbs get unit
+    directions, r_hip one in the plane YZ; l_hip, l_shoulder, neck and pelvis follow.
+    """
+
+    def __init__(self, embedding: int = 32, widths: Sequence[int] = (32, 64, 128, 512)) -> None:
+        super().__init__()
+        limb, pair, half, whole = widths
+        self.whole = _layer(embedding, whole)
+        self.upper, self.lower = _layer(whole, half), _layer(whole, half)
+        self.arms, self.legs, self.trunk = _layer(half, pair), _layer(half, pair), _layer(2 * half, pair)
+        self.limbs = nn.ModuleDict({name: _layer(pair, limb) for name in _LIMBS})
+        self.directions = nn.ModuleDict({name: nn.Linear(limb, 3 * len(joints)) for name, joints in _LIMBS.items()})
+        self.skip = nn.Linear(embedding, 3 * len(_FREE))
+
+    def forward(self, embedding: Float[Tensor, "*n e"]) -> Float[Tensor, "*n 15 3"]:
+        whole = self.whole(embedding)
+        upper, lower = self.upper(whole), self.lower(whole)
+        arms, legs, trunk = self.arms(upper), self.legs(lower), self.trunk(torch.cat([upper, lower], dim=-1))
+        source = {"r_arm": arms, "l_arm": arms, "r_leg": legs, "l_leg": legs, "trunk": trunk}
+        free = [self.directions[name](self.limbs[name](source[name])) for name in _LIMBS]
+        return _local_pose((torch.cat(free, dim=-1) + self.skip(embedding)).unflatten(-1, (len(_FREE), 3)))
+
+
+def _local_pose(free: Tensor) -> Tensor:
+    """Free limb directions of any length (..., 11, 3), canonical -> p_l (..., 15, 3)."""
+    directions = free.new_zeros(*free.shape[:-2], len(SKELETON), 3)
+    directions[..., _FREE, :] = free
+    # the hips stay in the plane YZ
+    directions[..., _R_HIP, 0] = 0
+    directions[..., _NECK, 2] = 1
+    for joint, twin in _DETERMINED.items():
+        directions[..., joint, :] = -directions[..., twin, :]
+    return canonical_to_local(_PATHS.to(free) @ normalize(directions))
+
+
+class PoseDiscriminator(nn.Module):
+    """Disc: local pose (..., 15, 3) -> logits (..., `judgements`) that it is real.
+
+    One judgement per free joint, one per limb, one per pair of limbs, one per half and one of the whole body; a joint
+    is judged by its direction in the local frame, the groups by canonical directions.
+    """
+
+    def __init__(self, widths: Sequence[int] = (32, 64, 128, 512)) -> None:
+        super().__init__()
+        self.joints = nn.ModuleList(nn.Sequential(_layer(3, widths[0]), nn.Linear(widths[0], 1)) for _ in _FREE)
+        self.tree = _BodyTree(widths)
+        self.groups = nn.ModuleList(
+            nn.ModuleList(nn.Linear(width, 1) for _ in range(count))
+            for width, count in zip(widths, (len(_LIMBS), 3, 2, 1), strict=True)
+        )
+
+    @property
+    def judgements(self) -> int:
+        return len(self.joints) + sum(map(len, self.groups))
+
+    def forward(self, p_l: Float[Tensor, "*n 15 3"]) -> Float[Tensor, "*n d"]:
+        joints = [judge(p_l[..., j, :]) for judge, j in zip(self.joints, _FREE, strict=True)]
+        *levels, whole = self.tree(_canonical_directions(p_l))
+        features = [f for level in (*levels, [whole]) for f in level]
+        judges = [judge for level in self.groups for judge in level]
+        return torch.cat([*joints, *(judge(f) for judge, f in zip(judges, features, strict=True))], dim=-1)

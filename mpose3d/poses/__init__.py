@@ -1,0 +1,1 @@
+"""Where poses come from: joint limits, pose sources and scenes. Numbers only, no pictures."""

@@ -1,0 +1,125 @@
+"""Sources of canonical poses: drawn from the joint limits, from unpaired motion capture, or from a mixture.
+
+Every source has `sample(n, generator) -> (n, 15, 3)`: canonical poses in mm with the bone lengths of `SKELETON`, on the
+generator's device. The same generator state gives the same poses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from mpose3d.geometry.kinematics import canonical_to_local, canonicalize, local_to_canonical, mirrored
+from mpose3d.geometry.precision import normalize
+from mpose3d.poses.limits import JointLimits
+from mpose3d.skeleton import SKELETON
+
+
+class PoseSource(Protocol):
+    def sample(self, n: int, generator: torch.Generator) -> Tensor: ...
+
+
+class ArtificialPoses:
+    """Every joint by itself uniform within its limits (source, section 3.1)."""
+
+    def __init__(self, limits: JointLimits | None = None) -> None:
+        self.limits = limits or JointLimits()
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        return local_to_canonical(self.limits.sample(n, generator))
+
+
+def _limb_groups() -> Tensor:
+    """(groups, 15) one-hot: the trunk with the head, each arm and each leg."""
+    groups = ("{}_elbow {}_wrist", "{}_knee {}_ankle")
+    limbs = [SKELETON.indices(*names.format(side, side).split()) for names in groups for side in "rl"]
+    member = torch.zeros(1 + len(limbs), len(SKELETON), dtype=torch.bool)
+    for row, joints in enumerate(limbs, start=1):
+        member[row, joints] = True
+    member[0] = ~member.any(dim=0)
+    return member
+
+
+_GROUPS = _limb_groups()
+
+
+class MotionCapturePoses:
+    """Poses of real people, unpaired with any image, with their bones set to the lengths of `SKELETON`.
+
+    Args:
+        poses: (N, 15, 3) in any units, position and rotation, in the joint order of `SKELETON`.
+        mirror: show every second pose, by chance, in a mirror.
+        recombine: chance that an arm, a leg or the trunk comes from another pose.
+        interpolate: chance that a pose is blended, by a random share, with another: limb directions in between.
+
+    Raises:
+        ValueError: poses of the wrong shape, none at all, values that are not finite, or a limb without length.
+    """
+
+    def __init__(self, poses: Tensor, mirror: bool = True, recombine: float = 0.0, interpolate: float = 0.0) -> None:
+        if poses.ndim != 3 or poses.shape[1:] != (len(SKELETON), 3) or len(poses) == 0:
+            raise ValueError(f"motion capture must be (N, {len(SKELETON)}, 3) with N > 0, not {tuple(poses.shape)}")
+        if not poses.isfinite().all():
+            raise ValueError(
+                f"motion capture has {int((~poses.isfinite()).any(-1).any(-1).sum())} poses with NaN or inf"
+            )
+        p_c, _ = canonicalize(poses)
+        local = canonical_to_local(p_c)
+        missing = (local.square().sum(-1) < 0.5).any(0)
+        missing[SKELETON.root] = False
+        if missing.any():
+            joints = ", ".join(name for name, gone in zip(SKELETON.names, missing.tolist(), strict=True) if gone)
+            raise ValueError(f"motion capture has limbs of no length, at {joints}")
+        if mirror:
+            local = torch.cat([local, canonical_to_local(mirrored(p_c))])
+        self.recombine, self.interpolate = recombine, interpolate
+        self._local = local.float()
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        self._local = self._local.to(generator.device)
+        p_l = self._draw(n, generator)
+        if self.interpolate:
+            share = torch.rand(n, 1, 1, generator=generator, device=generator.device)
+            blended = normalize(torch.lerp(p_l, self._draw(n, generator), share))
+            p_l = torch.where(self._chance((n, 1, 1), self.interpolate, generator), blended, p_l)
+        return local_to_canonical(p_l)
+
+    def _draw(self, n: int, generator: torch.Generator) -> Tensor:
+        """Local poses (n, 15, 3), limb groups exchanged between poses."""
+        device = generator.device
+        frame = torch.randint(len(self._local), (n, 1), generator=generator, device=device)
+        if not self.recombine:
+            return self._local[frame[:, 0]]
+        other = torch.randint(len(self._local), (n, len(_GROUPS)), generator=generator, device=device)
+        frame = torch.where(self._chance(other.shape, self.recombine, generator), other, frame)
+        group_of_joint = _GROUPS.to(device).int().argmax(0)
+        return self._local[frame[:, group_of_joint], torch.arange(len(SKELETON), device=device)]
+
+    @staticmethod
+    def _chance(shape: tuple[int, ...], probability: float, generator: torch.Generator) -> Tensor:
+        return torch.rand(shape, generator=generator, device=generator.device) < probability
+
+
+class MixedPoses:
+    """A mixture: each pose from one of `sources`, chosen with chances in proportion to `weights`.
+
+    Raises:
+        ValueError: a weight for each source is missing, negative, or all are zero.
+    """
+
+    def __init__(self, sources: Sequence[PoseSource], weights: Sequence[float]) -> None:
+        if len(sources) != len(weights) or not sources or min(weights) < 0 or sum(weights) <= 0:
+            raise ValueError(f"{len(sources)} pose sources need as many weights, none negative, not {list(weights)}")
+        self.sources, self.weights = list(sources), list(weights)
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        weights = torch.tensor(self.weights, dtype=torch.float32, device=generator.device)
+        choice = torch.multinomial(weights, n, replacement=True, generator=generator)
+        counts = choice.bincount(minlength=len(self.sources)).tolist()
+        poses = torch.cat([s.sample(count, generator) for s, count in zip(self.sources, counts, strict=True)])
+        # `poses` run source by source; `order` lists the places of each source's poses in the same run
+        order = choice.argsort(stable=True)
+        return torch.empty_like(poses).index_copy_(0, order, poses)

@@ -1,0 +1,94 @@
+"""Stage `aae`: the adversarial auto-encoder of single-person poses (source, section 1)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mpose3d import losses
+from mpose3d.geometry.kinematics import canonical_to_local, local_to_canonical
+from mpose3d.networks.autoencoder import PoseDiscriminator, PoseEmbeddingDecoder, PoseEncoder
+from mpose3d.stages.base import Stage
+
+
+class AAEStage(Stage):
+    """Phi learns from L_cyc, Psi from L_cyc + L_adv, Disc from telling real poses from Psi(phi), phi ~ U[-1, 1]^32.
+
+    All three are updated at once by one optimiser: the adversarial term sees Disc's weights detached, so that every
+    strategy, clipping and accumulation of the Trainer work.
+
+    Args:
+        embedding: width of phi.
+        adversarial: weight of L_adv.
+        embedding_cycle: weight of |phi - Phi.Psi(phi)|.
+        discriminator_learning_rate: of Disc.
+    """
+
+    def __init__(
+        self,
+        embedding: int = 32,
+        adversarial: float = 0.01,
+        embedding_cycle: float = 1.0,
+        discriminator_learning_rate: float = 2e-4,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.0,
+        warmup: int = 100,
+        decay: bool = True,
+    ) -> None:
+        super().__init__(learning_rate, weight_decay, warmup, decay)
+        self.save_hyperparameters()
+        self.phi = PoseEncoder(embedding)
+        self.psi = PoseEmbeddingDecoder(embedding)
+        self.disc = PoseDiscriminator()
+        self.embedding = embedding
+        self.adversarial = adversarial
+        self.embedding_cycle = embedding_cycle
+        self.discriminator_learning_rate = discriminator_learning_rate
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        return [
+            {"params": [*self.phi.parameters(), *self.psi.parameters()]},
+            {"params": list(self.disc.parameters()), "lr": self.discriminator_learning_rate},
+        ]
+
+    def reconstruct(self, p_c: Tensor) -> Tensor:
+        """FK.Psi.Phi.T_L: canonical poses (..., 15, 3) through the embedding."""
+        return local_to_canonical(self.psi(self.phi(canonical_to_local(p_c))))
+
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        p_l = canonical_to_local(batch)
+        phi_rand = 2 * torch.rand(len(batch), self.embedding, device=batch.device) - 1
+        fake = self.psi(phi_rand)
+        frozen = {name: p.detach() for name, p in self.disc.named_parameters()}
+        terms = {
+            "cycle_pose": losses.cycle_pose(batch, local_to_canonical(self.psi(self.phi(p_l)))),
+            "cycle_embedding": losses.cycle_embedding(phi_rand, self.phi(fake)),
+            "adversarial": losses.hinge_generator(torch.func.functional_call(self.disc, frozen, fake)),
+            "discriminator": losses.hinge_discriminator(self.disc(p_l), self.disc(fake.detach())),
+        }
+        loss = (
+            terms["cycle_pose"]
+            + self.embedding_cycle * terms["cycle_embedding"]
+            + self.adversarial * terms["adversarial"]
+            + terms["discriminator"]
+        )
+        self.log_terms("train", terms | {"loss": loss}, len(batch))
+        return loss
+
+    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+        self._score(batch, "val")
+
+    def test_step(self, batch: Tensor, batch_idx: int) -> None:
+        self._score(batch, "test")
+
+    def _score(self, p_c: Tensor, split: str) -> None:
+        distances = (self.reconstruct(p_c) - p_c).norm(dim=-1).mean(-1)
+        phi_rand = 2 * torch.rand(len(p_c), self.embedding, device=p_c.device) - 1
+        terms = {
+            "reconstruction_mm": distances.mean(),
+            "reconstruction_mm_p95": distances.quantile(0.95),
+            "cycle_embedding": losses.cycle_embedding(phi_rand, self.phi(self.psi(phi_rand))),
+        }
+        self.log_terms(split, terms, len(p_c))

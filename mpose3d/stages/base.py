@@ -1,0 +1,102 @@
+"""What all stages share: frozen networks, the optimiser and its schedule, checkpoints that know their stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import nn
+
+
+class Stage(LightningModule):
+    """A LightningModule that trains some of its networks and keeps the others as they are.
+
+    A frozen network has no gradients, stays in eval mode whatever is asked of the stage, and is left out of
+    checkpoints: its weights come from the file that the stage was built from.
+
+    Args:
+        learning_rate, weight_decay: of AdamW.
+        warmup: steps over which the learning rate rises from 0.
+        decay: let the learning rate fall to 0 along a half cosine over the run.
+    """
+
+    #: names of the submodules that this stage does not train
+    frozen: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(
+        self, learning_rate: float = 1e-3, weight_decay: float = 0.0, warmup: int = 100, decay: bool = True
+    ) -> None:
+        super().__init__()
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.warmup = warmup
+        self.decay = decay
+        self.strict_loading = False  # frozen weights are not in the checkpoint; `on_load_checkpoint` checks the rest
+
+    def frozen_networks(self) -> Iterable[nn.Module]:
+        return (self.get_submodule(name) for name in self.frozen)
+
+    def freeze_networks(self) -> None:
+        """Called at the end of a stage's constructor."""
+        for network in self.frozen_networks():
+            network.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> Stage:
+        super().train(mode)
+        for network in self.frozen_networks():
+            network.eval()
+        return self
+
+    # checkpoints -----------------------------------------------------------------------------------------------------
+
+    def _is_frozen(self, key: str) -> bool:
+        return key.startswith(tuple(f"{name}." for name in self.frozen))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["stage"] = type(self).__name__
+        state = checkpoint["state_dict"]
+        checkpoint["state_dict"] = {key: value for key, value in state.items() if not self._is_frozen(key)}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Raises ValueError for a checkpoint of another stage, or one that lacks a trained weight."""
+        path = getattr(self._trainer, "ckpt_path", None) or "the checkpoint"
+        stage, mine = checkpoint.get("stage"), type(self).__name__
+        if stage != mine:
+            raise ValueError(
+                f"{path} was written by {stage or 'no stage of mpose3d'}, and {mine} cannot continue "
+                "it: to start from an earlier stage's weights, give its path as the model's `init` or `prior`"
+            )
+        missing = [k for k in self.state_dict() if k not in checkpoint["state_dict"] and not self._is_frozen(k)]
+        if missing:
+            raise ValueError(f"{path} lacks {missing[0]!r} ({len(missing)} tensors): it was written by another network")
+
+    # optimiser -------------------------------------------------------------------------------------------------------
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        return [{"params": [p for p in self.parameters() if p.requires_grad]}]
+
+    def configure_optimizers(self):
+        optimizer = torch.optim.AdamW(self.parameter_groups(), lr=self.learning_rate, weight_decay=self.weight_decay)
+        warmup = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / max(1, self.warmup)))
+        if not self.decay:
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": warmup, "interval": "step"}}
+        steps = max(1, int(self.trainer.estimated_stepping_batches) - self.warmup)
+        cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        schedule = torch.optim.lr_scheduler.SequentialLR(optimizer, [warmup, cosine], [self.warmup])
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    # logging ---------------------------------------------------------------------------------------------------------
+
+    def log_terms(self, split: str, terms: dict[str, torch.Tensor], batch_size: int) -> None:
+        """Log values as `<split>/<name>`; the mean over an epoch and over processes in validation."""
+        training = split == "train"
+        self.log_dict(
+            {f"{split}/{name}": value for name, value in terms.items()},
+            on_step=training,
+            on_epoch=not training,
+            sync_dist=not training,
+            add_dataloader_idx=False,
+            batch_size=batch_size,
+        )

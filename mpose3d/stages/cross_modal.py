@@ -1,0 +1,196 @@
+"""What the stages `distill`, `phase1` and `phase2` share: the two pathways and their losses, scored in millimetres."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mpose3d import losses
+from mpose3d.metrics.functional import mpjpe, pmpjpe
+from mpose3d.networks.cross_modal import CrossModalNetwork
+from mpose3d.networks.teacher.base import Teacher
+from mpose3d.poses.scenes import Scenes
+from mpose3d.representations.hmpaf import HMPAF, parse, select_supplied
+from mpose3d.representations.neural import NeuralGrid, Roots
+from mpose3d.sample import Photographs, RenderedScenes
+from mpose3d.skeleton import SKELETON
+from mpose3d.stages.base import Stage
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights of the terms; a term of weight 0 is not computed.
+
+    distl, distl_root: L_distl and the roots, against the teacher's parse.
+    recon_maps: F(G(m_syn)) against m_syn. recon_pose, recon_points, recon_depth, recon_root: the people of
+    H(G(m_syn)) against the scene's, in 3D, in 2D, in depth code, and their roots. ss: s against s~.
+    """
+
+    distl: float = 1.0
+    distl_root: float = 0.1
+    recon_maps: float = 0.1
+    recon_pose: float = 5.0
+    recon_points: float = 5.0
+    recon_depth: float = 1.0
+    recon_root: float = 1.0
+    ss: float = 1.0
+
+
+class CrossModalStage(Stage):
+    """Base of the stages that train H through the frozen teacher and the frozen Psi.
+
+    Args:
+        teacher: E and F.
+        network: G, H and Psi. Its Psi must be trained (`prior`).
+        init: `network.safetensors` that an earlier stage wrote; G and H start from it.
+        weights: of the loss terms.
+        amplitude: lowest height of the peaks of m_syn in training, drawn uniformly between it and 1 for every joint:
+            a teacher is less sure of some joints than of others.
+        jitter: standard deviation in pixels of the noise on the joints of m_syn in training.
+    """
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        network: CrossModalNetwork,
+        init: str | None = None,
+        weights: LossWeights | None = None,
+        amplitude: float = 1.0,
+        jitter: float = 0.0,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.0,
+        warmup: int = 100,
+        decay: bool = True,
+    ) -> None:
+        super().__init__(learning_rate, weight_decay, warmup, decay)
+        self.save_hyperparameters(ignore=["teacher", "network", "weights"])
+        for name in ("layout", "v_channels", "stride"):
+            theirs, ours = getattr(teacher, name), getattr(network, name)
+            if theirs != ours:
+                theirs, ours = getattr(theirs, "name", theirs), getattr(ours, "name", ours)
+                raise ValueError(f"{type(teacher).__name__} has {name} {theirs}; set the network's {name}, now {ours}")
+        self.teacher = teacher
+        self.network = network
+        self.weights = weights or LossWeights()
+        self.amplitude = amplitude
+        self.jitter = jitter
+        if init is not None:
+            network.load(init)
+        self.freeze_networks()
+
+    # pathways --------------------------------------------------------------------------------------------------------
+
+    def teacher_people(self, v: Tensor) -> tuple[Tensor, Tensor, Roots]:
+        """k_q: the teacher's parse as joints of the skeleton (b, p, 15, 2), their visibility, and the roots."""
+        layout = self.teacher.layout
+        with torch.no_grad():
+            found = parse(self.teacher.decode(v), layout, self.teacher.stride)
+        points, visible = layout.to_skeleton(found.points, found.visible)
+        valid = found.valid & visible[..., SKELETON.root]
+        root_px = torch.where(valid[..., None], points[..., SKELETON.root, :], 0)
+        return points, visible & valid[..., None], Roots(root_px, valid.float(), valid)
+
+    def distillation(self, v: Tensor, grid: NeuralGrid) -> dict[str, Tensor]:
+        """Distillation pathway: the student's projected people against the teacher's parse, at the teacher's roots."""
+        if self.weights.distl == self.weights.distl_root == 0:
+            return {}
+        representation = self.network.representation
+        k_q, visible, roots = self.teacher_people(v)
+        people = representation.decode(grid, roots, self.network.psi)
+        mask, offset = representation.root_targets(roots.px, roots.valid)
+        return {
+            "distl": losses.keypoints(people.joints_px, k_q, visible, representation.input_size),
+            "distl_root": losses.root_error(grid.root, grid.offset, mask, offset),
+        }
+
+    def draw_scenes(self, scenes: Scenes) -> HMPAF:
+        """m_syn of the scenes, with the drawing noise in training."""
+        points, amplitude = self.network.representation.project(scenes.joints), None
+        if self.training:
+            points = points + self.jitter * torch.randn_like(points)
+            joints = len(self.network.layout)
+            amplitude = torch.empty(*points.shape[:2], joints, device=points.device).uniform_(self.amplitude, 1)
+        return self.network.draw(points, scenes.drawn, amplitude)
+
+    def reconstruction(self, scenes: Scenes) -> dict[str, Tensor]:
+        """Auto-encoding pathway: scene -> m_syn -> G -> v~, read by F (2D) and by H (3D)."""
+        network, representation = self.network, self.network.representation
+        m_syn = self.draw_scenes(scenes)
+        v = network.encode(m_syn)
+        terms = {}
+        if v.requires_grad and self.weights.recon_maps > 0:  # with G frozen this term would train nothing
+            again, wanted = (select_supplied(maps, network.layout) for maps in (self.teacher.decode(v), m_syn))
+            terms["recon_maps"] = (again - wanted).square().sum(1).mean()
+
+        grid = network.h(v)
+        projected = representation.project(scenes.joints)
+        roots = Roots(projected[..., SKELETON.root, :], scenes.valid.float(), scenes.valid)
+        people = representation.decode(grid, roots, network.psi)
+        inside = scenes.valid[..., None] & (projected.abs() < 2 * representation.input_size).all(-1)
+        mask, offset = representation.root_targets(roots.px, roots.valid)
+        code, target_code = (
+            representation.depth_code(people.depth),
+            representation.depth_code(scenes.joints[..., SKELETON.root, 2]),
+        )
+        return terms | {
+            "recon_pose": losses.pose_error(people.joints, scenes.joints, SKELETON.root, scenes.valid),
+            "recon_points": losses.keypoints(people.joints_px, projected, inside, representation.input_size),
+            "recon_depth": losses.depth_error(code, target_code, scenes.valid),
+            "recon_root": losses.root_error(grid.root, grid.offset, mask, offset),
+        }
+
+    def self_supervision(self, grid: NeuralGrid) -> dict[str, Tensor]:
+        """L_ss: the student's own people, projected and drawn again, must be read as the same s at root cells."""
+        if self.weights.ss == 0:
+            return {}
+        network, representation = self.network, self.network.representation
+        roots = representation.find_roots(NeuralGrid(*(part.detach() for part in grid)), max_people=8)
+        people = representation.decode(grid, roots, network.psi)
+        drawn = roots.valid[..., None].expand(people.joints_px.shape[:-1])
+        again = network.h(network.encode(network.draw(people.joints_px, drawn)))
+        cells, _ = representation.cell_of(roots.px)
+        s, s_again = representation.gather(grid.s, cells), representation.gather(again.s, cells)
+        return {"ss": losses.agreement(s, s_again, roots.valid)}
+
+    def total(self, terms: dict[str, Tensor]) -> Tensor:
+        return torch.stack([getattr(self.weights, name) * term for name, term in terms.items()]).sum()
+
+    # scoring ---------------------------------------------------------------------------------------------------------
+
+    def validation_step(
+        self, batch: Scenes | RenderedScenes | Photographs, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self._score(batch, "val")
+
+    def test_step(self, batch: Scenes | RenderedScenes | Photographs, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._score(batch, "test")
+
+    def _score(self, batch: Scenes | RenderedScenes | Photographs, split: str) -> None:
+        network = self.network
+        if isinstance(batch, Photographs):
+            v = self.teacher.encode(batch.image)
+            self.log_terms(f"{split}/photographs", self.distillation(v, network.h(v)), len(batch.image))
+        elif isinstance(batch, RenderedScenes):
+            grid = network.h(self.teacher.encode(batch.image))
+            self._log_errors(grid, batch.scenes, f"{split}/rendered")
+        else:
+            grid = network.h(network.encode(self.draw_scenes(batch)))
+            self._log_errors(grid, batch, f"{split}/scenes")
+
+    def _log_errors(self, grid: NeuralGrid, scenes: Scenes, name: str) -> None:
+        """Errors in mm of everybody, read at their true root cells, and the fraction of roots that H found itself."""
+        representation = self.network.representation
+        root_px = representation.project(scenes.joints)[..., SKELETON.root, :]
+        roots = Roots(root_px, scenes.valid.float(), scenes.valid)
+        people = representation.decode(grid, roots, self.network.psi)
+        predicted, truth = people.joints[scenes.valid], scenes.joints[scenes.valid]
+        found = representation.find_roots(grid, max_people=20)
+        apart = torch.cdist(root_px, found.px).masked_fill(~found.valid[:, None], torch.inf).amin(-1)
+        errors = {
+            "mpjpe": mpjpe(predicted, truth, root=SKELETON.root).mean(),
+            "pmpjpe": pmpjpe(predicted, truth).mean(),
+            "found": (apart[scenes.valid] < representation.stride).float().mean(),
+        }
+        self.log_terms(name, errors, len(predicted))

@@ -1,0 +1,23 @@
+"""Stage `distill`: pretrains H on the teacher's 2D people alone (source, section 2.2: about 15k iterations)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from mpose3d.sample import Photographs
+from mpose3d.stages.cross_modal import CrossModalStage
+
+
+class DistillStage(CrossModalStage):
+    """L_distl on unlabelled images. Trains H; E, F and Psi are frozen, and G does not take part."""
+
+    frozen: ClassVar[tuple[str, ...]] = ("teacher", "network.psi", "network.g")
+
+    def training_step(self, batch: Photographs, batch_idx: int) -> Tensor:
+        v = self.teacher.encode(batch.image)
+        terms = self.distillation(v, self.network.h(v))
+        loss = self.total(terms)
+        self.log_terms("train", terms | {"loss": loss}, len(batch.image))
+        return loss

@@ -1,0 +1,1 @@
+"""People -> pictures and pages. Knows arrays only: no networks, no data."""

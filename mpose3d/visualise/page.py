@@ -1,0 +1,78 @@
+"""One self-contained HTML page on which 3D people can be turned."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+from importlib import resources
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mpose3d.skeleton import SKELETON
+from mpose3d.visualise.colours import limb_colours, person_colour
+from mpose3d.visualise.pictures import draw_people
+from mpose3d.visualise.view3d import grid_step
+
+_LONGER_SIDE = 1280  # px of the photograph on the page
+_JPEG_QUALITY = 85
+
+
+def write_page(
+    path: str | Path,
+    joints_mm: np.ndarray,
+    title: str,
+    image: np.ndarray | None = None,
+    joints_px: np.ndarray | None = None,
+) -> None:
+    """Write the people as a page that needs nothing else: no network, no other file.
+
+    Args:
+        path: the .html file; its folder is made.
+        joints_mm: (P, 15, 3) camera space; a person with a joint that is not finite is left out.
+        title: plain text.
+        image: (H, W, 3) uint8 RGB, the photograph to show beside the people, at most 1280 px on its longer side.
+        joints_px: (P, 15, 2) px, the skeletons on the photograph.
+    """
+    joints_mm = np.asarray(joints_mm, dtype=float).reshape(-1, len(SKELETON), 3)
+    kept = [p for p, joints in enumerate(joints_mm) if np.isfinite(joints).all()]
+    photograph = None
+    if image is not None:
+        photograph = _data_uri(image if joints_px is None else draw_people(image, joints_px))
+    metres = round(grid_step(joints_mm[kept]) / 1000)
+    data = {
+        "limbs": SKELETON.limbs,
+        "head": SKELETON.limbs.index(tuple(SKELETON.indices("head_top", "neck"))),
+        "metres": metres,
+        "people": [
+            {
+                "joints": joints_mm[p].round(1).tolist(),
+                "colour": _css(person_colour(p)),
+                "colours": [(_css(tuple(int(0.45 * c) for c in colour)), _css(colour)) for colour in limb_colours(p)],
+            }
+            for p in kept
+        ],
+        "photograph": photograph,
+    }
+    # "<" would let data end the script element that holds it
+    text = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    page = resources.files("mpose3d.visualise").joinpath("page.html").read_text(encoding="utf-8")
+    for mark, value in (("__METRES__", str(metres)), ("__TITLE__", html.escape(title)), ("__DATA__", text)):
+        page = page.replace(mark, value)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page, encoding="utf-8")
+
+
+def _data_uri(image: np.ndarray) -> str:
+    scale = _LONGER_SIDE / max(image.shape[:2])
+    if scale < 1:
+        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    _, data = cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    return "data:image/jpeg;base64," + base64.b64encode(data).decode("ascii")
+
+
+def _css(colour: tuple[int, ...]) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*colour)

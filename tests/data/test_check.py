@@ -1,0 +1,62 @@
+"""`mpose3d data check`: counts, and everything that is missing in one message."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from official_layouts import write_mocap
+
+from mpose3d.data.check import TREES, check, check_dataset
+
+
+def test_complete_folders(threedpw_root: Path, coco_root: Path, images_root: Path, tmp_path: Path, capsys) -> None:
+    check_dataset("3dpw", threedpw_root)
+    check_dataset("coco", coco_root)
+    check_dataset("images", images_root)
+    check_dataset("mocap", write_mocap(tmp_path / "mocap"))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(": ")[2] for line in lines] == [
+        "4 sequences, 12 frames, 16 people, 12 images",
+        "10 images, 12 people",
+        "7 files, 11 images",
+        "3 clips, 8 frames",
+    ]
+
+
+def test_everything_missing_is_in_one_message(mupots_root: Path, capsys) -> None:
+    folder = mupots_root / "MultiPersonTestSet"
+    (folder / "TS1" / "img_000002.jpg").unlink()
+    (folder / "TS1" / "occlusion.mat").unlink()
+    (folder / "TS6" / "annot.mat").write_bytes(b"")
+    with pytest.raises(ValueError, match="is not complete") as raised:
+        check_dataset("mupots", mupots_root)
+    message = str(raised.value)
+    assert "TS1: 1 of 4 pictures are missing" in message
+    assert "occlusion.mat is missing" in message
+    assert "annot.mat: not a readable .mat file" in message
+    assert "no annot.mat of TS2, TS3" in message
+    assert TREES["mupots"].format(root=mupots_root) in message
+    assert "1 sequences, 4 frames, 6 people, 3 images" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_empty_folders(tmp_path: Path, name: str) -> None:
+    report = check(name, tmp_path)
+    assert report.problems and not report.counts
+    with pytest.raises(ValueError, match="expected:"):
+        check_dataset(name, tmp_path)
+
+
+def test_broken_parts(threedpw_root: Path, coco_root: Path) -> None:
+    (threedpw_root / "sequenceFiles" / "test" / "yard_01.pkl").write_bytes(b"")
+    (threedpw_root / "imageFiles" / "park_00" / "image_00000.jpg").unlink()
+    problems = check("3dpw", threedpw_root).problems
+    assert len(problems) == 2 and "park_00: 1 of 3 pictures" in problems[0] and "yard_01.pkl" in problems[1]
+    (coco_root / "annotations" / "person_keypoints_val2017.json").unlink()
+    assert "no person_keypoints_val2017.json" in check("coco", coco_root).problems[0]
+
+
+def test_unknown_name(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="unknown data set 'kinetics', known are mupots, 3dpw, coco, images, mocap"):
+        check("kinetics", tmp_path)

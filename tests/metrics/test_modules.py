@@ -1,0 +1,72 @@
+"""Accumulated metrics: any batches, any split over processes, and what is left out."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from samples import compute_all, mupots_mean, people, random_frames
+
+from mpose3d.metrics.functional import mpjpe, pmpjpe
+from mpose3d.metrics.modules import MPJPE
+from mpose3d.skeleton import SKELETON
+
+ROOT = SKELETON.root
+
+
+def test_any_batches_give_one_result() -> None:
+    whole = compute_all([people()])
+    pieces = compute_all(zip(*(x.split([1, 15, 7]) for x in people()), strict=True))
+    assert pieces == pytest.approx(whole, rel=1e-6)
+    assert all(map(math.isfinite, whole.values()))
+
+
+def test_equals_mean_of_the_scorable_poses() -> None:
+    prediction, target, visible = people()
+    result = compute_all([people()])
+    assert result["mpjpe"] == pytest.approx(mpjpe(prediction, target, visible, root=ROOT).nanmean().item())
+    assert result["pmpjpe"] == pytest.approx(pmpjpe(prediction, target, visible).nanmean().item())
+
+
+def test_two_processes_with_uneven_shards_equal_one(tmp_path: Path) -> None:
+    """gloo; 23 people as 16 and 7, in two batches and one; MuPoTS frames as 5 and 1."""
+    shards = list(zip(*(x.split([16, 7]) for x in people()), strict=True))
+    frames = [
+        [("TS1", random_frames(1, frames=3)), ("TS2", random_frames(2, frames=2))],
+        [("TS2", random_frames(3, 1))],
+    ]
+    batches = [list(zip(*(x.split(9) for x in shard), strict=True)) for shard in shards]
+    torch.save([*zip(batches, frames, strict=True)], tmp_path / "shards.pt")
+    worker = Path(__file__).with_name("ddp_worker.py")
+    processes = [
+        subprocess.Popen([sys.executable, str(worker), str(rank), str(tmp_path)], stderr=subprocess.PIPE)
+        for rank in range(2)
+    ]
+    single = compute_all(shards) | mupots_mean(sum(frames, []))
+    for rank, process in enumerate(processes):
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors.decode()
+        assert torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) == pytest.approx(single, rel=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:The ``compute`` method")
+def test_nobody_is_nan() -> None:
+    assert all(map(math.isnan, compute_all([]).values()))
+    prediction, target, visible = people()
+    assert all(map(math.isnan, compute_all([(prediction, target, visible & False)]).values()))
+
+
+def test_nan_in_a_prediction_is_seen_in_the_result() -> None:
+    prediction, target, _ = people()
+    prediction[5, 2] = torch.nan
+    result = compute_all([(prediction, target, torch.ones(23, 15, dtype=torch.bool))])
+    assert all(math.isnan(result[name]) for name in ("mpjpe", "pmpjpe", "n_mpjpe", "mpjpe_2d", "iou"))
+
+
+def test_shapes_that_differ_are_an_error() -> None:
+    with pytest.raises(ValueError, match="differ in shape"):
+        MPJPE().update(torch.zeros(2, 15, 3), torch.zeros(2, 14, 3))

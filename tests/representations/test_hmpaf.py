@@ -1,0 +1,307 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from mpose3d.representations.hmpaf import HMPAF, draw, parse, select_supplied
+from mpose3d.skeleton import COCO_17, COCO_18, MPI_15, MPOSE3D, Layout
+
+LAYOUTS = [MPOSE3D, MPI_15, COCO_18]
+STRIDE = 8
+
+# a person facing the camera, arms away from the body, in units of its height
+FIGURE = {
+    "head_top": (0, 0), "nose": (0, 0.07), "r_eye": (-0.03, 0.05), "l_eye": (0.03, 0.05),
+    "r_ear": (-0.07, 0.06), "l_ear": (0.07, 0.06), "neck": (0, 0.18), "chest": (0, 0.33), "pelvis": (0, 0.5),
+    "r_shoulder": (-0.12, 0.19), "r_elbow": (-0.2, 0.33), "r_wrist": (-0.22, 0.47),
+    "l_shoulder": (0.12, 0.19), "l_elbow": (0.2, 0.33), "l_wrist": (0.22, 0.47),
+    "r_hip": (-0.08, 0.5), "r_knee": (-0.1, 0.74), "r_ankle": (-0.1, 0.98),
+    "l_hip": (0.08, 0.5), "l_knee": (0.1, 0.74), "l_ankle": (0.1, 0.98),
+}  # fmt: skip
+
+
+def figures(layout: Layout, people: int, seed: int, size: int = 46) -> Tensor:
+    """(people, J, 2) px: figures of random height, place and bend, each in a column or two-row cell of its own."""
+    generator = torch.Generator().manual_seed(seed)
+    columns = max(1, (people + 1) // 2)
+    rows = 1 if people == 1 else 2
+    width, height = size * STRIDE / columns, size * STRIDE / rows
+    tallest = min(height - 2 * STRIDE, 2 * (width - STRIDE))
+    scale = tallest * (0.85 + 0.15 * torch.rand(people, 1, 1, generator=generator))
+    place = torch.tensor([[(p % columns + 0.5) * width, (p // columns) * height + STRIDE] for p in range(people)])
+    figure = torch.tensor([FIGURE[name] for name in layout.names])
+    bend = 0.01 * torch.randn(people, len(layout), 2, generator=generator)
+    return place[:, None] + scale * (figure + bend)
+
+
+def random_points(layout: Layout, batch: int, people: int, size: int, generator: torch.Generator) -> Tensor:
+    return torch.rand(batch, people, len(layout), 2, generator=generator) * (size + 2) * STRIDE - STRIDE
+
+
+def all_visible(points: Tensor) -> Tensor:
+    return torch.ones(points.shape[:-1], dtype=torch.bool)
+
+
+def naive_draw(
+    points: np.ndarray,
+    visible: np.ndarray,
+    layout: Layout,
+    size: tuple[int, int],
+    sigma: float,
+    width: float,
+    edge: float,
+) -> tuple[np.ndarray, np.ndarray]:
+    """One cell of one limb of one person of one image after the other."""
+    batch, people = points.shape[:2]
+    heatmaps = np.zeros((batch, len(layout), *size))
+    pafs = np.zeros((batch, 2 * len(layout.limbs), *size))
+    for image in range(batch):
+        for row in range(size[0]):
+            for column in range(size[1]):
+                pixel = np.array([(column + 0.5) * STRIDE - 0.5, (row + 0.5) * STRIDE - 0.5])
+                for joint in range(len(layout)):
+                    for person in range(people):
+                        if visible[image, person, joint]:
+                            distance = np.linalg.norm(pixel - points[image, person, joint])
+                            value = np.exp(-(distance**2) / (2 * sigma**2))
+                            heatmaps[image, joint, row, column] = max(heatmaps[image, joint, row, column], value)
+                for limb, (a, b) in enumerate(layout.limbs):
+                    total, weights = np.zeros(2), 0.0
+                    for person in range(people):
+                        if not (visible[image, person, a] and visible[image, person, b]):
+                            continue
+                        start, end = points[image, person, a], points[image, person, b]
+                        length = np.linalg.norm(end - start)
+                        unit = (end - start) / length
+                        nearest = start + unit * np.clip((pixel - start) @ unit, 0, length)
+                        cells = np.linalg.norm(pixel - nearest) / STRIDE
+                        weight = np.clip((width - cells) / edge + 0.5, 0, 1)
+                        total, weights = total + weight * unit, weights + weight
+                    pafs[image, 2 * limb : 2 * limb + 2, row, column] = total / max(1, weights)
+    return heatmaps, pafs
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
+@pytest.mark.parametrize("edge", [1.0, 1e-6])
+def test_equals_a_naive_loop(layout, edge, generator):
+    points = random_points(layout, 2, 3, 8, generator).double()
+    visible = torch.rand(points.shape[:-1], generator=generator) > 0.2
+    drawn = draw(points, visible, layout, (8, 9), STRIDE, sigma=6.0, limb_width=1.2, limb_edge=edge)
+    heatmaps, pafs = naive_draw(points.numpy(), visible.numpy(), layout, (8, 9), 6.0, 1.2, edge)
+    np.testing.assert_allclose(drawn.heatmaps, heatmaps, atol=1e-12)
+    np.testing.assert_allclose(drawn.pafs, pafs, atol=1e-6)
+
+
+def test_shapes_values_and_types():
+    points = torch.tensor([[[[35.5, 27.5]] * 15]], dtype=torch.float32)  # the centre of column 4, row 3
+    points[..., 1, 0] += 4 * STRIDE
+    heatmaps, pafs = draw(points, all_visible(points), MPOSE3D, (10, 12), STRIDE, limb_edge=1e-6)
+    assert heatmaps.shape == (1, 15, 10, 12) and pafs.shape == (1, 28, 10, 12)
+    assert heatmaps[0, 0, 3, 4] == 1
+    assert heatmaps[0, 0, 3, 5] == pytest.approx(np.exp(-(8**2) / (2 * 7**2)))
+    head_to_neck = pafs[0, :2]
+    assert torch.equal(head_to_neck[:, 3, 4:9], torch.tensor([[1.0] * 5, [0.0] * 5]))
+    assert not head_to_neck[:, 5].any() and not head_to_neck[:, 3, 10:].any()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = draw(points.bfloat16().float(), all_visible(points), MPOSE3D, (10, 12), STRIDE, limb_edge=1e-6)
+    assert mixed.pafs.dtype == mixed.heatmaps.dtype == torch.float32
+    torch.testing.assert_close(mixed.heatmaps, heatmaps)
+
+
+def test_unseen_joints_and_empty_images_draw_nothing():
+    points = torch.full((2, 3, 15, 2), float("nan"))
+    drawn = draw(points, torch.zeros(2, 3, 15, dtype=torch.bool), MPOSE3D, (8, 8))
+    nobody = draw(points[:, :0], torch.zeros(2, 0, 15, dtype=torch.bool), MPOSE3D, (8, 8))
+    for maps in (*drawn, *nobody):
+        assert torch.equal(maps, torch.zeros_like(maps))
+    assert nobody.pafs.shape == (2, 28, 8, 8)
+
+
+def test_overlap_is_maximum_and_mean(generator):
+    first, second = random_points(MPOSE3D, 1, 2, 8, generator).split(1, dim=1)
+    both = torch.cat([first, second], dim=1)
+    one, other, together = (draw(p, all_visible(p), MPOSE3D, (8, 8), limb_edge=1e-6) for p in (first, second, both))
+    torch.testing.assert_close(together.heatmaps, torch.maximum(one.heatmaps, other.heatmaps))
+    fields = torch.stack([one.pafs, other.pafs]).unflatten(2, (14, 2))
+    count = fields.norm(dim=3, keepdim=True).round().sum(dim=0)
+    assert count.max() == 2
+    torch.testing.assert_close(together.pafs, (fields.sum(dim=0) / count.clamp_min(1)).flatten(1, 2))
+
+
+def test_amplitude_and_sigma_per_joint(generator):
+    points = random_points(COCO_18, 2, 1, 8, generator)
+    amplitude = torch.rand(points.shape[:-1], generator=generator)
+    plain = draw(points, all_visible(points), COCO_18, (8, 8))
+    faint = draw(points, all_visible(points), COCO_18, (8, 8), amplitude=amplitude)
+    torch.testing.assert_close(faint.heatmaps, plain.heatmaps * amplitude[:, 0, :, None, None])
+    limbs = torch.tensor(COCO_18.limbs)
+    lower = amplitude[:, 0][:, limbs].amin(dim=-1).repeat_interleave(2, dim=1)
+    torch.testing.assert_close(faint.pafs, plain.pafs * lower[..., None, None])
+
+    sigma = 4 + 6 * torch.rand(points.shape[:-1], generator=generator)
+    wide = draw(points, all_visible(points), COCO_18, (8, 8), sigma=sigma)
+    one = draw(points, all_visible(points), COCO_18, (8, 8), sigma=float(sigma[1, 0, 5]))
+    torch.testing.assert_close(wide.heatmaps[1, 5], one.heatmaps[1, 5])
+
+
+@given(seed=st.integers(0, 2**31), people=st.integers(2, 6))
+@settings(max_examples=20, deadline=None)
+def test_order_of_people_does_not_matter(seed, people):
+    generator = torch.Generator().manual_seed(seed)
+    points = random_points(MPI_15, 1, people, 10, generator)
+    visible = torch.rand(points.shape[:-1], generator=generator) > 0.2
+    order = torch.randperm(people, generator=generator)
+    one = draw(points, visible, MPI_15, (10, 10))
+    other = draw(points[:, order], visible[:, order], MPI_15, (10, 10))
+    torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
+def test_mirrored_people_draw_the_mirrored_maps(layout, generator):
+    width = 9
+    points = random_points(layout, 2, 2, width, generator)
+    visible = torch.rand(points.shape[:-1], generator=generator) > 0.2
+    mirror = list(layout.mirror)
+    mirrored = (points * torch.tensor([-1, 1]) + torch.tensor([width * STRIDE - 1, 0]))[:, :, mirror]
+    drawn = draw(points, visible, layout, (8, width))
+    reflected = draw(mirrored, visible[:, :, mirror], layout, (8, width))
+    torch.testing.assert_close(reflected.heatmaps, drawn.heatmaps[:, mirror].flip(-1))
+    limb_mirror = [layout.limbs.index((mirror[a], mirror[b])) for a, b in layout.limbs]
+    fields = drawn.pafs.unflatten(1, (-1, 2))[:, limb_mirror].flip(-1) * torch.tensor([-1, 1])[:, None, None]
+    torch.testing.assert_close(reflected.pafs, fields.flatten(1, 2), atol=1e-5, rtol=1e-5)
+
+
+def test_gradcheck(generator):
+    points = random_points(MPOSE3D, 1, 2, 5, generator).double().requires_grad_()
+    visible = torch.rand(1, 2, 15, generator=generator) > 0.2
+    amplitude = torch.rand(1, 2, 15, generator=generator, dtype=torch.float64)
+    assert torch.autograd.gradcheck(
+        lambda p: tuple(draw(p, visible, MPOSE3D, (5, 5), amplitude=amplitude)), points, fast_mode=True
+    )
+
+
+def test_limb_of_no_length_is_finite():
+    points = torch.full((1, 1, 15, 2), 20.0, requires_grad=True)
+    heatmaps, pafs = draw(points, all_visible(points), MPOSE3D, (6, 6))
+    assert torch.equal(pafs, torch.zeros_like(pafs))
+    ((heatmaps**2).sum() + pafs.square().sum() + pafs.sum()).backward()
+    assert points.grad.isfinite().all()
+
+
+def test_gradient_moves_a_limb_sideways():
+    start = torch.tensor([[30.0, 10.0], [30.0, 60.0]])
+    points = torch.zeros(1, 1, 15, 2)
+    points[0, 0, :2] = start
+    visible = torch.zeros(1, 1, 15, dtype=torch.bool)
+    visible[..., :2] = True
+    target = draw(points + torch.tensor([6.0, 0.0]), visible, MPOSE3D, (10, 10)).pafs
+    points.requires_grad_()
+    (draw(points, visible, MPOSE3D, (10, 10)).pafs - target).square().sum().backward()
+    assert (points.grad[0, 0, :2, 0] < 0).all()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
+def test_supplied_channels_in_order(layout, generator):
+    points = random_points(layout, 1, 2, 6, generator)
+    drawn = draw(points, all_visible(points), layout, (6, 6))
+    supplied = select_supplied(drawn, layout)
+    assert supplied.shape[1] == layout.supplied_channels
+    joints = len(layout.supplied_joints)
+    for channel, joint in enumerate(layout.supplied_joints):
+        assert torch.equal(supplied[:, channel], drawn.heatmaps[:, joint])
+    for place, limb in enumerate(layout.supplied_limbs):
+        channel = joints + 2 * place
+        assert torch.equal(supplied[:, channel : channel + 2], drawn.pafs[:, 2 * limb : 2 * limb + 2])
+
+
+def assert_recovers(points: Tensor, visible: Tensor, layout: Layout, size: int) -> None:
+    """Everyone drawn is found once, with the same joints, each within one cell (and 1 px on average)."""
+    found = parse(draw(points[None], visible[None], layout, (size, size), STRIDE), layout, STRIDE)
+    assert int(found.valid.sum()) == len(points)
+    for truth, seen in zip(points, visible, strict=True):
+        offset = (found.points[0] - truth).norm(dim=-1)
+        person = torch.where(found.visible[0] & seen, offset, torch.inf).amin(dim=-1).argmin()
+        assert torch.equal(found.visible[0, person], seen)
+        assert offset[person][seen].max() < STRIDE
+        assert offset[person][seen].mean() < 1.5
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
+@given(seed=st.integers(0, 2**31), people=st.integers(1, 6))
+@settings(max_examples=25, deadline=None)
+def test_drawn_people_are_recovered(layout, seed, people):
+    points = figures(layout, people, seed)
+    assert_recovers(points, all_visible(points), layout, 46)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
+def test_missing_joints_stay_missing(layout):
+    points = figures(layout, 4, seed=3)
+    visible = all_visible(points)
+    for person, name in enumerate(["r_wrist", "l_ankle", "r_knee", "l_elbow"]):
+        visible[person, layout.index(name)] = False
+        for far in {"r_knee": ["r_ankle"], "l_elbow": ["l_wrist"]}.get(name, []):
+            visible[person, layout.index(far)] = False
+    assert_recovers(points, visible, layout, 46)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
+def test_a_crowd_of_twenty(layout):
+    points = figures(layout, 20, seed=1, size=120)
+    assert_recovers(points, all_visible(points), layout, 120)
+
+
+def test_batch_is_padded_and_best_person_comes_first():
+    sizes = [0, 1, 3]
+    points = torch.zeros(3, 3, 15, 2)
+    visible = torch.zeros(3, 3, 15, dtype=torch.bool)
+    for image, people in enumerate(sizes):
+        points[image, :people] = figures(MPOSE3D, people, seed=image) if people else 0
+        visible[image, :people] = True
+    visible[2, 0, 10] = False
+    found = parse(draw(points, visible, MPOSE3D, (46, 46)), MPOSE3D)
+    assert found.valid.sum(dim=1).tolist() == sizes
+    assert found.points.shape == (3, 3, 15, 2)
+    assert not found.points[~found.visible].any() and not found.scores[~found.visible].any()
+    assert found.visible[2].sum(dim=-1).tolist() == [15, 15, 14]
+
+
+def test_empty_maps_have_no_people():
+    empty = HMPAF(torch.zeros(2, 15, 28, 28), torch.zeros(2, 28, 28, 28))
+    found = parse(empty, MPOSE3D)
+    assert found.points.shape == (2, 0, 15, 2) and found.valid.shape == (2, 0)
+    assert parse(HMPAF(empty.heatmaps + 1, empty.pafs), MPOSE3D).valid.shape == (2, 0)
+
+
+def test_a_plateau_is_one_peak():
+    points = figures(MPOSE3D, 1, seed=0)
+    points = (points / STRIDE).round() * STRIDE - 0.5  # on the corners of cells: four equal maxima
+    assert_recovers(points, all_visible(points), MPOSE3D, 46)
+
+
+def test_misfits_are_refused():
+    maps = HMPAF(torch.zeros(1, 15, 8, 8), torch.zeros(1, 28, 8, 8))
+    with pytest.raises(ValueError, match="18 heatmaps and 38 PAF channels, got 15 and 28"):
+        parse(maps, COCO_18)
+    with pytest.raises(ValueError, match="'coco17' has no limbs"):
+        parse(maps, COCO_17)
+    with pytest.raises(ValueError, match="NaN"):
+        parse(HMPAF(maps.heatmaps + torch.nan, maps.pafs), MPOSE3D)
+    with pytest.raises(ValueError, match="needs points"):
+        draw(torch.zeros(1, 1, 15, 2), torch.ones(1, 1, 15, dtype=torch.bool), COCO_18, (8, 8))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_gpu_equals_cpu():
+    points = figures(COCO_18, 4, seed=0)[None]
+    visible = all_visible(points)
+    on_cpu = draw(points, visible, COCO_18, (46, 46))
+    on_gpu = draw(points.cuda(), visible.cuda(), COCO_18, (46, 46))
+    torch.testing.assert_close(tuple(m.cpu() for m in on_gpu), tuple(on_cpu), atol=1e-5, rtol=1e-4)
+    found = parse(on_gpu, COCO_18)
+    assert found.points.is_cuda
+    torch.testing.assert_close(found.points.cpu(), parse(on_cpu, COCO_18).points, atol=1e-2, rtol=0)
