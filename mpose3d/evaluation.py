@@ -53,11 +53,9 @@ def evaluate_mupots(
         {"sequence": name, "frames": frames[name][0], "annotated": s.annotated, "found": s.found, **_mupots_figures(s)}
         for name, s in score.sequences.items()
     ]
-    annotated, found = (sum(row[key] for row in rows) for key in ("annotated", "found"))
+    people = {key: sum(row[key] for row in rows) for key in ("annotated", "found")}
     predicted, total = (sum(column) for column in zip(*frames.values(), strict=True))
-    rows.append(
-        {"sequence": "mean", "frames": predicted, "annotated": annotated, "found": found, **score.mean._asdict()}
-    )
+    rows.append({"sequence": "mean", "frames": predicted, **people, **score.mean._asdict()})
     joints = len(next(iter(score.sequences.values())).joints)
     notes = [f"{predicted} of {total} annotated frames were predicted and are scored."]
     if joints == len(SKELETON):
@@ -76,7 +74,7 @@ def evaluate_mupots(
             for name, s in score.sequences.items()
         },
         "mean": score.mean._asdict(),
-        "people": {"annotated": annotated, "found": found},
+        "people": people,
         "frames": {"predicted": predicted, "annotated": total},
     }
     _write(out, f"mupots_{mode}", rows, content)
@@ -156,13 +154,12 @@ def evaluate_3dpw(
             each.update(poses[counted], target[counted])
         people = {"annotated": int(scored.sum()), "found": int(counted.sum())}
         rows.append({"sequence": name, **people, **metric.compute()._asdict()})
-    annotated, found_people = (sum(row[key] for row in rows) for key in ("annotated", "found"))
-    total = {"annotated": annotated, "found": found_people}
+    total = {key: sum(row[key] for row in rows) for key in ("annotated", "found")}
     rows.append({"sequence": "all poses", **total, **overall.compute()._asdict()})
     notes = ["Frames without 2D detection or aligned camera are dropped; people not found are not scored."]
     if protocol == "challenge" and body_models is None:
         notes.append(
-            "Targets are the jointPositions of the annotation; give --body_models for joints from the SMPL mesh."
+            "Targets are the annotation's jointPositions; --body_models DIR takes the joints of the SMPL mesh."
         )
     _print(f"3DPW {split}, {protocol}", rows, list(rows[0]), notes)
     content = {
@@ -206,7 +203,7 @@ def _assigned_lsp14(
     poses = torch.zeros(frames, people, len(LSP_14), 3, dtype=torch.float64)
     found = torch.zeros(frames, people, dtype=torch.bool)
     # 3DPW's principal point is the middle of the picture
-    size = tuple(int(round(2 * side)) for side in sequence.cam_intrinsics[:2, 2].tolist())
+    size = tuple(round(2 * side) for side in sequence.cam_intrinsics[:2, 2].tolist())
     annotated, visible = COCO_18.to_skeleton(sequence.poses2d[..., :2], sequence.poses2d[..., 2] > 0)
     files = sorted(folder.glob("image_*.json"))
     if not files:
@@ -256,9 +253,8 @@ def compare_2d(annotations: Path, teacher: Path, student: Path, out: Path | None
     truth, visible = torch.cat([p for p, *_ in pictures]), torch.cat([v for _, v, *_ in pictures]) & shared
     methods = {}
     for name, at in (("teacher", 2), ("student", 3)):
-        methods[name] = tuple(
-            map(torch.cat, zip(*(_assign(p[0], p[1] & shared, p[at]) for p in pictures), strict=True))
-        )
+        assigned = [_assign(picture[0], picture[1] & shared, picture[at]) for picture in pictures]
+        methods[name] = tuple(map(torch.cat, zip(*assigned, strict=True)))
     both_found = methods["teacher"][2] & methods["student"][2]
     both_visible = visible & methods["teacher"][1] & methods["student"][1]
     annotated = visible.any(dim=-1)
@@ -282,7 +278,7 @@ def compare_2d(annotations: Path, teacher: Path, student: Path, out: Path | None
     names = [joint for joint, is_shared in zip(SKELETON.names, shared.tolist(), strict=True) if is_shared]
     notes = [
         f"{len(pictures)} pictures; joints: {', '.join(names)}.",
-        "IoU and 2D-MPJPE (px) over people and joints that both gave; 2D-PCK (percent) over all annotated, absent = miss.",
+        "IoU and 2D-MPJPE (px): people and joints that both gave. 2D-PCK (percent): all annotated, absent is a miss.",
     ]
     _print("Teacher against student in 2D", rows, list(rows[0]), notes)
     content = {"pictures": len(pictures), "joints": names, **{r["method"]: _without(r, "method") for r in rows}}

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
-import lightning
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -175,7 +175,7 @@ class CocoDataset(Dataset[LabelledPhotographs]):
         return torch.from_numpy(counted)[None]
 
 
-class CocoDataModule(lightning.LightningDataModule):
+class CocoDataModule(LightningDataModule):
     """COCO keypoints 2017 in its official layout (docs/data.md).
 
     Args:

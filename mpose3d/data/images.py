@@ -10,9 +10,9 @@ from itertools import accumulate
 from pathlib import Path
 
 import cv2
-import lightning
 import numpy as np
 import torch
+from lightning.pytorch import LightningDataModule
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
@@ -154,7 +154,7 @@ class PhotographDataset(Dataset[Photographs]):
         return Photographs(to_tensor(square), torch.tensor(candidate))
 
 
-class ImageFolderDataModule(lightning.LightningDataModule):
+class ImageFolderDataModule(LightningDataModule):
     """Photographs of any size in folders, for the stages that learn from images without annotation, and for predict.
 
     Give whole recordings to either side: frames of one video in both `train` and `val` would make validation blind.

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import lightning
 import numpy as np
 import scipy.io
 import torch
 from jaxtyping import Bool, Float
+from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -212,7 +212,7 @@ def _reduction(sequence: MupotsSequence, size: tuple[int, int], path: Path) -> T
     return ratio
 
 
-class MupotsDataModule(lightning.LightningDataModule):
+class MupotsDataModule(LightningDataModule):
     """The test sequences of MuPoTS-3D in their official layout (docs/data.md), for test and predict.
 
     Args:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import lightning
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -194,7 +194,7 @@ class ThreeDPWDataset(Dataset[AnnotatedPhotographs]):
         )
 
 
-class ThreeDPWDataModule(lightning.LightningDataModule):
+class ThreeDPWDataModule(LightningDataModule):
     """3DPW in its official layout (docs/data.md), for test and predict; nothing is trained on it.
 
     Args:

@@ -134,9 +134,11 @@ class JointLimits:
         joints += [(j, self.ranges[SKELETON.names[SKELETON.mirror[j]]], -1.0) for j in _LEFT]
         self._joints = [j for j, _, _ in joints]
         self._axes = torch.stack([_axes(r, side) for _, r, side in joints])
-        self._start, self._width, self._low, self._high = torch.tensor(
+        start, width, self._low, self._high = torch.tensor(
             [(r.azimuth[0], r.width, *r.elevation) for _, r, _ in joints], dtype=torch.float64
         ).T
+        self._centre = start + width / 2
+        self._half_width = torch.where(width == 360, torch.inf, width / 2)
 
     @classmethod
     def from_file(cls, path: str | Path) -> Self:
@@ -168,25 +170,30 @@ class JointLimits:
         return cls(ranges)
 
     @full_precision
-    def inside(self, p_l: Tensor) -> Tensor:
-        """Which joints of a local pose (..., 15, 3) keep their limits: bool (..., 15).
+    def excess(self, p_l: Tensor) -> Tensor:
+        """Degrees of arc (..., 15) by which each joint of a local pose (..., 15, 3) oversteps its limits.
 
-        Neck and pelvis are always inside; l_hip and l_shoulder are where r_hip and r_shoulder are. A joint without a
-        direction (zero or NaN) is outside.
+        0 or less within them; differentiable. Neck and pelvis have -inf; l_hip and l_shoulder what r_hip and r_shoulder
+        have. A joint without a direction (zero or NaN) has inf.
         """
         direction = p_l[..., self._joints, :]
         x, y, z = (direction[..., None, :] @ self._axes.to(p_l)).squeeze(-2).unbind(-1)
-        start, width, low, high = (v.to(p_l) for v in (self._start, self._width, self._low, self._high))
-        elevation = torch.atan2(torch.hypot(x, y), z).rad2deg()
-        past_start = (torch.atan2(y, x).rad2deg() - start) % 360
-        # degrees of azimuth beyond the nearer end, as an arc on the sphere: at the pole azimuth means nothing
-        beyond = torch.minimum(past_start - width, 360 - past_start) * elevation.deg2rad().sin()
-        within = (beyond <= _TOLERANCE) & (elevation >= low - _TOLERANCE) & (elevation <= high + _TOLERANCE)
-        result = torch.ones(p_l.shape[:-1], dtype=torch.bool, device=p_l.device)
-        result[..., self._joints] = within & (direction.square().sum(-1) > 0.5)
+        centre, half, low, high = (v.to(p_l) for v in (self._centre, self._half_width, self._low, self._high))
+        around = (x.square() + y.square()).clamp(min=1e-12).sqrt()
+        elevation = torch.atan2(around, z).rad2deg()
+        turn = ((torch.atan2(y, x).rad2deg() - centre + 180) % 360 - 180).abs()
+        # the arc of an azimuth shrinks to nothing at the pole, where azimuth means nothing
+        beyond = torch.stack([(turn - half) * around, low - elevation, elevation - high]).amax(0)
+        beyond = torch.where(direction.square().sum(-1) > 0.5, beyond, torch.inf)
+        result = p_l.new_full(p_l.shape[:-1], -torch.inf)
+        result[..., self._joints] = beyond
         for joint, twin in _DETERMINED.items():
             result[..., joint] = result[..., twin]
         return result
+
+    def inside(self, p_l: Tensor) -> Tensor:
+        """Which joints of a local pose (..., 15, 3) keep their limits: bool (..., 15), by `excess`."""
+        return self.excess(p_l) <= _TOLERANCE
 
     def sample(self, n: int, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Tensor:
         """Local poses (n, 15, 3) on the generator's device, each joint by itself uniform within its limits.
@@ -195,8 +202,8 @@ class JointLimits:
         are our choice and say nothing about bodies.
         """
         draw = torch.rand(2, n, len(self._joints), generator=generator, device=generator.device, dtype=dtype)
-        start, width, low, high = (v.to(draw) for v in (self._start, self._width, self._low, self._high))
-        azimuth = (start + width * draw[0]).deg2rad()
+        centre, half, low, high = (v.to(draw) for v in (self._centre, self._half_width, self._low, self._high))
+        azimuth = (centre + half.clamp(max=180) * (2 * draw[0] - 1)).deg2rad()
         top, bottom = low.deg2rad().cos(), high.deg2rad().cos()
         z = top + (bottom - top) * draw[1]
         around = (1 - z.square()).clamp(min=0).sqrt()

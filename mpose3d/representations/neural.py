@@ -150,7 +150,12 @@ class NeuralRepresentation:
 
     def _rotation(self, code: Tensor) -> Tensor:
         if self.rotation == "6d":
-            return roma.special_gramschmidt(torch.stack(code.float().split(3, dim=-1), dim=-1))
+            first, second = code.split(3, dim=-1)
+            # two columns that span no plane: roma would divide by zero, so x and y take their place
+            degenerate = torch.linalg.cross(first, second).square().sum(-1, keepdim=True) < 1e-12
+            x, y, _ = torch.eye(3, dtype=code.dtype, device=code.device)
+            columns = [torch.where(degenerate, x, first), torch.where(degenerate, y, second)]
+            return roma.special_gramschmidt(torch.stack(columns, dim=-1))
         return euler_to_rotation(*code.split(3, dim=-1))
 
     def code(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import re
 from importlib import resources
 from pathlib import Path
 
@@ -23,18 +24,19 @@ _JPEG_QUALITY = 85
 def write_page(
     path: str | Path,
     joints_mm: np.ndarray,
-    title: str,
-    image: np.ndarray | None = None,
     joints_px: np.ndarray | None = None,
+    image: np.ndarray | None = None,
+    *,
+    title: str,
 ) -> None:
     """Write the people as a page that needs nothing else: no network, no other file.
 
     Args:
         path: the .html file; its folder is made.
         joints_mm: (P, 15, 3) camera space; a person with a joint that is not finite is left out.
+        joints_px: (P, 15, 2) px, the skeletons to draw on the photograph.
+        image: (H, W, 3) uint8 RGB, the photograph to show beside the people; it is embedded, scaled to at most 1280 px.
         title: plain text.
-        image: (H, W, 3) uint8 RGB, the photograph to show beside the people, at most 1280 px on its longer side.
-        joints_px: (P, 15, 2) px, the skeletons on the photograph.
     """
     joints_mm = np.asarray(joints_mm, dtype=float).reshape(-1, len(SKELETON), 3)
     kept = [p for p, joints in enumerate(joints_mm) if np.isfinite(joints).all()]
@@ -59,8 +61,9 @@ def write_page(
     # "<" would let data end the script element that holds it
     text = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     page = resources.files("mpose3d.visualise").joinpath("page.html").read_text(encoding="utf-8")
-    for mark, value in (("__METRES__", str(metres)), ("__TITLE__", html.escape(title)), ("__DATA__", text)):
-        page = page.replace(mark, value)
+    values = {"__METRES__": str(metres), "__TITLE__": html.escape(title), "__DATA__": text}
+    # in one pass, so that a title that looks like a mark stays a title
+    page = re.sub("|".join(values), lambda mark: values[mark.group()], page)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page, encoding="utf-8")

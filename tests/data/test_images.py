@@ -12,6 +12,7 @@ from lightning import LightningModule, Trainer
 from official_layouts import write_picture
 
 from mpose3d.data.augmentation import Augmentation, compose
+from mpose3d.data.epochs import EpochSampler
 from mpose3d.data.images import ImageFolderDataModule, PhotographDataset, find_photographs
 from mpose3d.sample import Photographs
 
@@ -61,6 +62,20 @@ def test_epochs_differ_and_repeat(images_root: Path) -> None:
 
 def test_batches_do_not_depend_on_workers(images_root: Path) -> None:
     assert equal(epoch(module(images_root), 1), epoch(module(images_root, num_workers=2), 1))
+
+
+def test_ranks_share_an_epoch(images_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = module(images_root).datasets["train"]
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda group=None: 2)
+    keys = []
+    for rank in range(2):
+        monkeypatch.setattr("torch.distributed.get_rank", lambda group=None, rank=rank: rank)
+        sampler = EpochSampler(dataset, seed=0)
+        sampler.set_epoch(5)
+        keys.append(list(sampler))
+    assert len(keys[0]) == len(keys[1]) == 6  # of 11 pictures, one is seen twice
+    assert {key for part in keys for key in part} == {(5, index) for index in range(11)}
 
 
 def test_lightning_counts_the_epochs(images_root: Path) -> None:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from official_layouts import write_picture
 from PIL import Image
@@ -21,6 +21,7 @@ from mpose3d.geometry.camera import Camera
 sizes = st.integers(1, 5000)
 
 
+@settings(deadline=None)
 @given(width=sizes, height=sizes, side=st.sampled_from([224, 368]))
 def test_there_and_back(width: int, height: int, side: int) -> None:
     box = Letterbox.fit(width, height, side)
@@ -161,7 +162,7 @@ def test_a_large_picture_is_reduced_and_lies_in_the_same_place(
     # within the picture: at its edge the two mix in the bars a little differently
     left, top = np.ceil(box.to_input(np.zeros(2))).astype(int) + 1
     difference = np.abs(square.astype(int) - whole)[top:-top, left:-left]
-    assert difference.shape == (146, 220, 3) and difference.max() <= 3
+    assert difference.shape == (148, 222, 3) and difference.max() <= 3
 
 
 def test_memory_is_bounded(tmp_path: Path) -> None:

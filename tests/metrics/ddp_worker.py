@@ -7,9 +7,6 @@ from pathlib import Path
 
 import torch
 import torch.distributed
-
-sys.path[:0] = [str(Path(__file__).parents[2])]
-
 from samples import compute_all, mupots_mean
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -35,18 +36,18 @@ def test_equals_mean_of_the_scorable_poses() -> None:
 def test_two_processes_with_uneven_shards_equal_one(tmp_path: Path) -> None:
     """gloo; 23 people as 16 and 7, in two batches and one; MuPoTS frames as 5 and 1."""
     shards = list(zip(*(x.split([16, 7]) for x in people()), strict=True))
-    frames = [
-        [("TS1", random_frames(1, frames=3)), ("TS2", random_frames(2, frames=2))],
-        [("TS2", random_frames(3, 1))],
-    ]
+    first = [("TS1", random_frames(1, frames=3)), ("TS2", random_frames(2, frames=2))]
+    second = [("TS2", random_frames(3, frames=1))]
     batches = [list(zip(*(x.split(9) for x in shard), strict=True)) for shard in shards]
-    torch.save([*zip(batches, frames, strict=True)], tmp_path / "shards.pt")
+    torch.save([*zip(batches, (first, second), strict=True)], tmp_path / "shards.pt")
+    # what this process can import, those can: the package may not be installed
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     worker = Path(__file__).with_name("ddp_worker.py")
     processes = [
-        subprocess.Popen([sys.executable, str(worker), str(rank), str(tmp_path)], stderr=subprocess.PIPE)
+        subprocess.Popen([sys.executable, str(worker), str(rank), str(tmp_path)], stderr=subprocess.PIPE, env=env)
         for rank in range(2)
     ]
-    single = compute_all(shards) | mupots_mean(sum(frames, []))
+    single = compute_all(shards) | mupots_mean(first + second)
     for rank, process in enumerate(processes):
         _, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors.decode()

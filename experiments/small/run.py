@@ -1,0 +1,127 @@
+"""The five stages in the small world, from scratch, scored in millimetres on renders that no stage has seen.
+
+    python -m experiments.small.run --out out/small
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from mpose3d.cli import main as mpose3d
+from mpose3d.data.rendered import RenderedWorld
+from mpose3d.metrics.functional import mpjpe, pmpjpe
+from mpose3d.networks.cross_modal import CrossModalNetwork
+from mpose3d.networks.teacher import SmallTeacher, Teacher
+from mpose3d.poses.artificial import ArtificialPoses
+from mpose3d.representations.neural import Roots
+from mpose3d.sample import RenderedScenes
+from mpose3d.skeleton import SKELETON
+from mpose3d.visualise.pictures import curves, write_picture
+
+HERE = Path(__file__).parent
+STAGES = ("teacher", "aae", "distill", "phase1", "phase2")
+
+#: the small world of the configs, with a seed that none of them has
+UNSEEN = RenderedWorld(
+    input_size=112, people=(1, 3), height=(0.4, 0.9), free_rotation=0.0, batch_size=32, val_batches=4, seed=2**20
+)
+
+
+def train(out: Path, stages: tuple[str, ...] = STAGES, overrides: list[str] | None = None) -> None:
+    """Run the stages by the command that users run."""
+    for stage in stages:
+        command = ["fit", "--config", str(HERE.parent / "base.yaml"), "--config", str(HERE / "base.yaml")]
+        command += ["--config", str(HERE / f"{stage}.yaml"), f"--trainer.logger.init_args.save_dir={out}"]
+        if stage in ("distill", "phase1", "phase2"):
+            made = "--model.init_args"
+            command += [
+                "--config",
+                str(HERE / "network.yaml"),
+                f"{made}.teacher.init_args.weights={out}/teacher/checkpoints/last.ckpt",
+                f"{made}.network.init_args.prior={out}/aae/checkpoints/last.ckpt",
+            ]
+        if stage == "phase1":
+            command.append(f"--model.init_args.init={out}/distill/network.safetensors")
+        if stage == "phase2":
+            command.append(f"--model.init_args.init={out}/phase1/network.safetensors")
+        Console().rule(f"stage {stage}")
+        status = mpose3d([*command, *(overrides or [])])
+        if status:
+            raise SystemExit(status)
+
+
+@torch.inference_mode()
+def score(teacher: Teacher, network: CrossModalNetwork, unseen: list[RenderedScenes]) -> dict[str, float]:
+    """Errors in mm of everybody, read at their true root cells, and the fraction of roots that H found itself."""
+    representation = network.representation
+    errors: dict[str, list[torch.Tensor]] = {"mpjpe": [], "pmpjpe": [], "found": []}
+    for image, scenes in unseen:
+        grid = network.eval().h(teacher.eval().encode(image))
+        root_px = representation.project(scenes.joints)[..., SKELETON.root, :]
+        people = representation.decode(grid, Roots(root_px, scenes.valid.float(), scenes.valid), network.psi)
+        predicted, truth = people.joints[scenes.valid], scenes.joints[scenes.valid]
+        found = representation.find_roots(grid, max_people=20)
+        apart = torch.cdist(root_px, found.px).masked_fill(~found.valid[:, None], torch.inf).amin(-1)
+        errors["mpjpe"].append(mpjpe(predicted, truth, root=SKELETON.root))
+        errors["pmpjpe"].append(pmpjpe(predicted, truth))
+        errors["found"].append((apart[scenes.valid] < representation.stride).float())
+    return {name: float(torch.cat(values).mean()) for name, values in errors.items()}
+
+
+def constant_pose(unseen: list[RenderedScenes]) -> dict[str, float]:
+    """The mean pose, aligned to the truth: the best that can be done without looking at the image."""
+    mean = ArtificialPoses().sample(20_000, torch.Generator().manual_seed(0)).mean(0)
+    truth = torch.cat([scenes.joints[scenes.valid] for _, scenes in unseen])
+    return {"pmpjpe": float(pmpjpe(mean.expand_as(truth), truth).mean())}
+
+
+def report(out: Path) -> dict[str, dict[str, float]]:
+    """Score the untrained network and every stage; write `small_world.json` and `curves.png`, print the table."""
+    UNSEEN.setup()
+    unseen = [UNSEEN.make(1, torch.Generator().manual_seed(UNSEEN.seed + i)) for i in range(UNSEEN.val_batches)]
+    teacher = SmallTeacher(weights=str(out / "teacher" / "checkpoints" / "last.ckpt"))
+    trained = CrossModalNetwork.from_file(out / "phase1" / "network.safetensors")
+    torch.manual_seed(0)
+    rows = {
+        "mean pose, true rotation": constant_pose(unseen),
+        "before training": score(teacher, CrossModalNetwork(**trained.settings), unseen),
+    }
+    for stage in ("distill", "phase1", "phase2"):
+        network = CrossModalNetwork.from_file(out / stage / "network.safetensors")
+        rows[f"after {stage}"] = score(teacher, network, unseen)
+
+    people = sum(int(scenes.valid.sum()) for _, scenes in unseen)
+    table = Table("", "MPJPE mm", "PMPJPE mm", "roots found", title=f"{people} people in renders never seen in training")
+    for name, row in rows.items():
+        found = f"{row['found']:.0%}" if "found" in row else ""
+        table.add_row(name, *(f"{row[key]:.0f}" if key in row else "" for key in ("mpjpe", "pmpjpe")), found)
+    Console().print(table)
+    (out / "small_world.json").write_text(json.dumps(rows, indent=1))
+    write_picture(out / "curves.png", curves({stage: _losses(out / stage / "metrics.csv") for stage in STAGES}))
+    return rows
+
+
+def _losses(path: Path) -> tuple[list[float], list[float]]:
+    """Steps and training losses of a stage's CSV log."""
+    with path.open() as file:
+        rows = [row for row in csv.DictReader(file) if row.get("train/loss")]
+    return [float(row["step"]) for row in rows], [float(row["train/loss"]) for row in rows]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("out/small"))
+    arguments, overrides = parser.parse_known_args()
+    train(arguments.out, overrides=overrides)
+    report(arguments.out)
+
+
+if __name__ == "__main__":
+    main()

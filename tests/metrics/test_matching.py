@@ -1,0 +1,34 @@
+"""Assignment of people by their 2D joints."""
+
+from __future__ import annotations
+
+import torch
+
+from mpose3d.metrics.matching import assign_people
+
+
+def test_everyone_finds_their_own_in_any_order(generator: torch.Generator) -> None:
+    people = 100 * torch.randn(5, 15, 2, generator=generator) + 400 * torch.arange(5)[:, None, None]
+    order = torch.randperm(5, generator=generator)
+    seen = torch.ones(5, 15, dtype=torch.bool)
+    assert assign_people(people, seen, people[order] + 10, seen).tolist() == torch.argsort(order).tolist()
+
+
+def test_the_whole_assignment_counts_not_who_comes_first() -> None:
+    shape = 100 * torch.rand(15, 2)
+    annotated = torch.stack([shape, shape + 10])
+    predicted = torch.stack([shape + 9, shape - 12])
+    seen = torch.ones(2, 15, dtype=torch.bool)
+    # both are nearest to the first prediction, and only one may have it
+    assert assign_people(annotated, seen, predicted, seen).tolist() == [1, 0]
+
+
+def test_far_away_unseen_or_nobody_is_no_match() -> None:
+    person = 100 * torch.rand(1, 15, 2)
+    seen = torch.ones(1, 15, dtype=torch.bool)
+    assert assign_people(person, seen, person + 500, seen).tolist() == [-1]
+    assert assign_people(person, seen, person, ~seen).tolist() == [-1]
+    first = torch.arange(15)[None] < 7
+    assert assign_people(person, first, person, ~first).tolist() == [-1]
+    assert assign_people(person, seen, person[:0], seen[:0]).tolist() == [-1]
+    assert assign_people(person[:0], seen[:0], person, seen).tolist() == []

@@ -1,0 +1,55 @@
+"""A world so small that a stage takes a step in a fraction of a second."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from lightning.pytorch import Trainer
+
+from mpose3d.data.cross_modal import CrossModalData
+from mpose3d.data.rendered import RenderedWorld
+from mpose3d.data.scenes import SyntheticPoses, SyntheticScenes
+from mpose3d.networks.cross_modal import CrossModalNetwork
+from mpose3d.networks.teacher import SmallTeacher
+from mpose3d.stages import AAEStage, DistillStage, Phase1Stage, Phase2Stage, TeacherStage
+
+SCENES: dict[str, Any] = {"input_size": 32, "people": (1, 2), "batch_size": 2, "batches": 2, "val_batches": 1}
+
+
+def tiny_network() -> CrossModalNetwork:
+    return CrossModalNetwork("mpose3d", v_channels=8, stride=4, input_size=32, g_width=4, h_width=16, sigma=2.0)
+
+
+def tiny_stage(name: str, **arguments: Any):
+    if name == "teacher":
+        return TeacherStage(SmallTeacher(width=8), sigma=2.0, **arguments)
+    if name == "aae":
+        return AAEStage(**arguments)
+    stage = {"distill": DistillStage, "phase1": Phase1Stage, "phase2": Phase2Stage}[name]
+    return stage(SmallTeacher(width=8), tiny_network(), **arguments)
+
+
+def tiny_data(name: str):
+    if name == "teacher":
+        return RenderedWorld(gives="labelled", **SCENES)
+    if name == "aae":
+        return SyntheticPoses(batch_size=4, batches=2, val_batches=1)
+    if name == "distill":
+        return RenderedWorld(**SCENES)
+    return CrossModalData(SyntheticScenes(**SCENES), RenderedWorld(**SCENES))
+
+
+@pytest.fixture
+def trainer(tmp_path):
+    """A trainer of two steps, on the CPU, that writes under tmp_path."""
+
+    def make(**arguments: Any) -> Trainer:
+        defaults = {"accelerator": "cpu", "max_epochs": 1, "logger": False, "enable_progress_bar": False}
+        defaults |= {"enable_model_summary": False, "default_root_dir": tmp_path, "num_sanity_val_steps": 0}
+        return Trainer(**(defaults | arguments))
+
+    return make
+
+
+STAGES = ("teacher", "aae", "distill", "phase1", "phase2")

@@ -1,0 +1,155 @@
+"""What holds of every stage: it learns, and touches nothing that is frozen."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from lightning.pytorch import Callback
+from tests.stages.conftest import STAGES, tiny_data, tiny_stage
+
+from mpose3d.stages.cross_modal import LossWeights
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_fit_changes_what_is_trained_and_nothing_else(name, trainer):
+    stage = tiny_stage(name)
+    stage.train()  # asking for training mode does not thaw anything
+    before = {key: value.clone() for key, value in stage.state_dict().items()}
+    fit = trainer()
+    fit.fit(stage, tiny_data(name))
+    changed = {key for key, value in stage.state_dict().items() if not torch.equal(value, before[key])}
+    frozen = {key for key in before if key.startswith(tuple(f"{part}." for part in stage.frozen))}
+    assert changed and not changed & frozen
+    trained = {key.split(".")[0] if name in ("aae", "teacher") else key.rsplit(".")[1] for key in changed}
+    assert trained == {
+        "teacher": {"teacher"}, "aae": {"phi", "psi", "disc"}, "distill": {"h"}, "phase1": {"g", "h"}, "phase2": {"h"},
+    }[name]  # fmt: skip
+    assert all(not network.training for network in stage.frozen_networks())
+    assert math.isfinite(fit.callback_metrics["train/loss"])
+    assert any(key.startswith("val/") for key in fit.callback_metrics)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_checkpoints_leave_out_what_is_frozen_and_resume(name, trainer, tmp_path):
+    first = trainer(max_epochs=1)
+    stage = tiny_stage(name)
+    first.fit(stage, tiny_data(name))
+    first.save_checkpoint(tmp_path / "a.ckpt")
+    state = torch.load(tmp_path / "a.ckpt", weights_only=True)["state_dict"]
+    assert state and not any(key.startswith(tuple(f"{part}." for part in stage.frozen)) for key in state)
+
+    again = trainer(max_epochs=2)
+    resumed = tiny_stage(name)
+    resumed.load_state_dict(stage.state_dict())  # frozen parts come from their own files
+    again.fit(resumed, tiny_data(name), ckpt_path=tmp_path / "a.ckpt", weights_only=True)
+    assert again.global_step == 2 * first.global_step
+
+
+def test_resuming_continues_an_unbroken_run(trainer, tmp_path):
+    """One epoch, a stop, and one more give the weights of two epochs in one go."""
+    torch.manual_seed(0)
+    unbroken = tiny_stage("phase2", decay=False)
+    start = {key: value.clone() for key, value in unbroken.state_dict().items()}
+    trainer(max_epochs=2).fit(unbroken, tiny_data("phase2"))
+
+    broken = tiny_stage("phase2", decay=False)
+    broken.load_state_dict(start)
+    first = trainer(max_epochs=1)
+    first.fit(broken, tiny_data("phase2"))
+    first.save_checkpoint(tmp_path / "a.ckpt")
+    resumed = tiny_stage("phase2", decay=False)
+    resumed.load_state_dict(start)
+    trainer(max_epochs=2).fit(resumed, tiny_data("phase2"), ckpt_path=tmp_path / "a.ckpt", weights_only=True)
+    for key, value in unbroken.state_dict().items():
+        torch.testing.assert_close(resumed.state_dict()[key], value, msg=key)
+
+
+def test_a_checkpoint_of_another_stage_is_refused(trainer, tmp_path):
+    first = trainer()
+    first.fit(tiny_stage("distill"), tiny_data("distill"))
+    first.save_checkpoint(tmp_path / "distill.ckpt")
+    with pytest.raises(ValueError, match=r"distill\.ckpt was written by DistillStage.*give its path as the model's `init`"):
+        trainer().fit(tiny_stage("phase1"), tiny_data("phase1"), ckpt_path=tmp_path / "distill.ckpt", weights_only=True)
+
+
+def test_a_stage_starts_from_the_network_of_the_one_before(tmp_path):
+    before = tiny_stage("phase1")
+    before.network.save(tmp_path / "network.safetensors")
+    after = tiny_stage("phase2", init=str(tmp_path / "network.safetensors"))
+    for key, value in before.network.state_dict().items():
+        assert torch.equal(after.network.state_dict()[key], value), key
+
+
+def test_terms_of_weight_0_are_not_computed():
+    weights = LossWeights(distl=0, distl_root=0, recon_maps=0, ss=0)
+    stage, data = tiny_stage("phase1", weights=weights), tiny_data("phase1")
+    data.setup()
+    scenes = data.scenes.make(0, torch.Generator().manual_seed(0))
+    grid = stage.network.h(torch.rand(2, 8, 8, 8))
+    assert not stage.distillation(torch.rand(2, 8, 8, 8), grid) and not stage.self_supervision(grid)
+    assert "recon_maps" not in stage.reconstruction(scenes)
+
+
+def test_phase_1_takes_scenes_alone():
+    stage, data = tiny_stage("phase1"), tiny_data("phase1")
+    data.setup()
+    scenes = data.scenes.make(0, torch.Generator().manual_seed(0))
+    terms = stage.reconstruction(scenes)
+    assert set(terms) == {"recon_maps", "recon_pose", "recon_points", "recon_depth", "recon_root"}
+    stage.log_terms = lambda *_: None
+    torch.testing.assert_close(stage.training_step(scenes, 0), stage.total(stage.reconstruction(scenes)))
+
+
+def test_the_gradient_of_self_supervision_reaches_h_through_the_drawing():
+    """Phase 2 learns through a frozen G: the drawing must be differentiable."""
+    stage = tiny_stage("phase2")
+    torch.nn.init.constant_(stage.network.h.root.bias[0], 3.0)  # see people everywhere
+    v = torch.rand(2, 8, 8, 8)
+    grid = stage.network.h(v)
+    held = grid._replace(s=grid.s.detach().requires_grad_())
+    terms = stage.self_supervision(held)
+    (gradient,) = torch.autograd.grad(terms["ss"], held.s)
+    assert gradient.isfinite().all() and gradient.abs().sum() > 0
+
+
+def test_a_network_for_another_teacher_is_refused():
+    from mpose3d.networks.cross_modal import CrossModalNetwork
+    from mpose3d.networks.teacher import SmallTeacher
+    from mpose3d.stages import Phase1Stage
+
+    with pytest.raises(ValueError, match="SmallTeacher has v_channels 16; set the network's v_channels, now 8"):
+        Phase1Stage(SmallTeacher(width=16), CrossModalNetwork("mpose3d", 8, 4, input_size=32, g_width=4, h_width=16))
+
+
+@pytest.mark.parametrize("name", ("aae", "phase1"))
+def test_mixed_precision(name, trainer):
+    fit = trainer(precision="bf16-mixed", limit_train_batches=1)
+    fit.fit(tiny_stage(name), tiny_data(name))
+    assert math.isfinite(fit.callback_metrics["train/loss"])
+
+
+@pytest.mark.parametrize("name", ("aae", "phase1", "phase2"))
+def test_two_processes_hold_the_same_weights(name, trainer, tmp_path):
+    """Distributed data parallel over gloo, as on a cluster; the processes see different batches."""
+    stage = tiny_stage(name)
+    fit = trainer(strategy="ddp_fork", devices=2, callbacks=[_WeightsOfEveryRank(str(tmp_path))])
+    fit.fit(stage, tiny_data(name))
+    one, two = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
+    assert one["losses"] != two["losses"]
+    for key, value in one["state"].items():
+        torch.testing.assert_close(two["state"][key], value, rtol=0, atol=0, msg=key)
+
+
+
+class _WeightsOfEveryRank(Callback):
+    def __init__(self, folder: str) -> None:
+        self.folder, self.losses = folder, []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.losses.append(float(outputs["loss"].detach()))
+
+    def on_train_end(self, trainer, pl_module):
+        content = {"state": pl_module.state_dict(), "losses": self.losses}
+        torch.save(content, f"{self.folder}/{trainer.global_rank}.pt")

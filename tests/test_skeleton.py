@@ -1,0 +1,89 @@
+"""The skeleton and the maps between joint layouts."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mpose3d.data.mupots import read_sequence
+from mpose3d.skeleton import COCO_18, LAYOUTS, MPI_15, MPOSE3D, MUPOTS_17, SKELETON
+
+
+def test_the_skeleton_is_that_of_the_source():
+    assert len(SKELETON) == 15 and len(SKELETON.limbs) == 14
+    assert MPOSE3D.supplied_channels == 43
+    assert SKELETON.names[SKELETON.root] == "pelvis"
+
+
+def test_the_tree_reaches_every_joint_once_parents_first():
+    seen = {SKELETON.root}
+    for parent, child in SKELETON.tree:
+        assert parent in seen and child not in seen
+        seen.add(child)
+    assert seen == set(range(len(SKELETON)))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS.keys())
+def test_mirror_is_an_involution_that_swaps_sides(layout):
+    assert [layout.mirror[j] for j in layout.mirror] == list(range(len(layout)))
+    for j, twin in enumerate(layout.mirror):
+        assert (j == twin) == (layout.names[j][:2] not in ("l_", "r_"))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS.keys())
+def test_maps_commute_with_translation_and_mirror(layout, generator):
+    """Weights sum to 1, and left is treated as right."""
+    points = torch.randn(4, 15, 3, generator=generator, dtype=torch.float64)
+    mapped, visible = layout.from_skeleton(points)
+    moved, _ = layout.from_skeleton(points + 7.0)
+    torch.testing.assert_close(moved[visible], mapped[visible] + 7.0)
+    flipped, _ = layout.from_skeleton(points[:, list(SKELETON.mirror)])
+    torch.testing.assert_close(flipped, mapped[:, list(layout.mirror)])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS.keys())
+def test_limb_joints_survive_the_round_trip(layout, generator):
+    points = torch.randn(4, 15, 2, generator=generator)
+    points[:, SKELETON.index("neck")] = points[:, SKELETON.indices("r_shoulder", "l_shoulder")].mean(1)
+    points[:, SKELETON.root] = points[:, SKELETON.indices("r_hip", "l_hip")].mean(1)
+    back, visible = layout.to_skeleton(*layout.from_skeleton(points))
+    torch.testing.assert_close(back[visible], points[visible])
+    unmapped = {SKELETON.names[j] for j in (~visible[0]).nonzero().flatten().tolist()}
+    assert unmapped <= {"head_top"}
+
+
+def test_a_joint_is_visible_only_with_all_that_it_is_made_of():
+    points = torch.full((1, 18, 2), torch.nan)
+    visible = torch.zeros(1, 18, dtype=torch.bool)
+    for name in ("r_hip", "r_knee"):
+        points[0, COCO_18.index(name)] = 3.0
+        visible[0, COCO_18.index(name)] = True
+    mapped, seen = COCO_18.to_skeleton(points, visible)
+    assert [SKELETON.names[j] for j in seen[0].nonzero().flatten()] == ["r_hip", "r_knee"]
+    assert mapped.isfinite().all()  # what invisible joints hold does not leak
+
+
+def test_the_last_joint_of_openpose_mpi_is_the_chest_not_the_pelvis():
+    points = torch.zeros(15, 2)
+    points[SKELETON.index("neck")] = torch.tensor([0.0, 10.0])
+    chest = MPI_15.from_skeleton(points)[0][MPI_15.index("chest")]
+    assert chest.tolist() == [0.0, 5.0]
+    pelvis = MPI_15.to_skeleton(torch.ones(15, 2))[0][SKELETON.root]
+    assert pelvis.tolist() == [1.0, 1.0]  # from the hips
+
+
+def test_wrong_number_of_joints_is_refused():
+    with pytest.raises(ValueError, match="17 joints of the layout 'mupots'"):
+        MUPOTS_17.to_skeleton(torch.zeros(15, 3))
+
+
+def test_neck_of_mupots_from_ours_on_real_people(shared_data):
+    """The fitted neck is 25 mm off on average; the middle of the shoulders would be 59 mm off."""
+    sequence = read_sequence(shared_data / "mupots/MultiPersonTestSet/TS3")
+    truth = torch.as_tensor(sequence.univ_annot3[sequence.valid]).double()
+    ours, _ = MUPOTS_17.to_skeleton(truth)
+    theirs, _ = MUPOTS_17.from_skeleton(ours)
+    neck = MUPOTS_17.index("neck")
+    fitted = (theirs - truth)[:, neck].norm(dim=-1).mean()
+    middle = (ours[:, SKELETON.index("neck")] - truth[:, neck]).norm(dim=-1).mean()
+    assert fitted < 35 < 45 < middle
