@@ -19,12 +19,20 @@ TRAINING = {
     "predict": "run a stage's network over its prediction data",
 }
 
-#: everything else: words of the command -> where its function lives. Modules are imported when their command is run.
-COMMANDS: dict[str, str | dict[str, str]] = {
-    "infer": "mpose3d.inference:infer",
+#: everything else: words of the command -> its function, and the parameters that are given without a flag
+COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "infer": ("mpose3d.inference:infer", ("paths",)),
+    "evaluate mupots": ("mpose3d.evaluation:evaluate_mupots", ()),
+    "evaluate 3dpw": ("mpose3d.evaluation:evaluate_3dpw", ()),
+    "evaluate coco": ("mpose3d.evaluation:evaluate_coco", ()),
+    "evaluate 2d": ("mpose3d.evaluation:compare_2d", ()),
+    "data check": ("mpose3d.data.check:check_dataset", ("name",)),
 }
 
-_GROUPS: dict[str, str] = {}
+GROUPS = {
+    "evaluate": "score predictions by the rules of a data set",
+    "data": "look at the folders of a data set",
+}
 
 
 def main(args: list[str] | None = None) -> int:
@@ -58,42 +66,40 @@ def lightning_main(args: list[str] | None = None) -> int:
 
 def _run(args: list[str]) -> int:
     parser = ArgumentParser(prog="mpose3d", description="Multi-person 3D poses without paired annotation.")
-    commands = parser.add_subcommands(required=True)
+    commands = parser.add_subcommands(required=True, metavar="COMMAND")
     for name, text in TRAINING.items():
         commands.add_subcommand(name, ArgumentParser(), help=text)
+    groups: dict[str, Any] = {}
     functions: dict[str, Callable[..., int | None]] = {}
-
-    def add(commands: Any, name: str, target: str | dict[str, str], path: str) -> None:
-        if isinstance(target, dict):
-            group = ArgumentParser(description=_GROUPS[name])
-            inner = group.add_subcommands(required=True)
-            for word, function in target.items():
-                add(inner, word, function, f"{path}.{word}")
-            commands.add_subcommand(name, group, help=_GROUPS[name])
-            return
-        # of the other commands, only their names and first lines are needed
-        wanted = len(args) == 0 or args[0] in (path.split(".")[0], "-h", "--help")
-        if not wanted:
-            commands.add_subcommand(name, ArgumentParser())
-            return
+    for words, (target, positional) in COMMANDS.items():
+        group, _, name = words.rpartition(" ")
+        if group and group not in groups:
+            inner = ArgumentParser(description=GROUPS[group])
+            commands.add_subcommand(group, inner, help=GROUPS[group])
+            groups[group] = inner.add_subcommands(required=True, metavar="COMMAND")
+        if args[:1] not in ([words.split()[0]], [], ["-h"], ["--help"]):
+            continue  # another command was asked for: its modules are not needed
         module, _, attribute = target.partition(":")
-        function = getattr(import_module(module), attribute)
-        summary = inspect.getdoc(function).splitlines()[0]
-        command = ArgumentParser(description=summary)
-        command.add_function_arguments(function, as_positional=True, fail_untyped=True)
-        commands.add_subcommand(name, command, help=summary)
-        functions[path] = function
+        functions[words] = function = getattr(import_module(module), attribute)
+        command = _command(function, positional)
+        (groups[group] if group else commands).add_subcommand(name, command, help=command.description)
 
-    for name, target in COMMANDS.items():
-        add(commands, name, target, name)
-    config = parser.parse_args(args)
-    words = [config.subcommand]
-    chosen = config[config.subcommand]
-    while "subcommand" in chosen:
-        words.append(chosen.subcommand)
-        chosen = chosen[chosen.subcommand]
-    path = ".".join(words)
-    return functions[path](**parser.instantiate_classes(config)[path].as_dict()) or 0
+    chosen = parser.instantiate_classes(parser.parse_args(args))
+    words = chosen.subcommand
+    values = chosen[words]
+    if "subcommand" in values:
+        words, values = f"{words} {values.subcommand}", values[values.subcommand]
+    return functions[words](**vars(values)) or 0
+
+
+def _command(function: Callable[..., int | None], positional: tuple[str, ...]) -> ArgumentParser:
+    """A parser of the function's parameters; those named in `positional` are given without a flag."""
+    command = ArgumentParser(description=inspect.getdoc(function).splitlines()[0])
+    for name in positional:
+        many = inspect.signature(function).parameters[name].annotation == "list[str]"
+        command.add_argument(name, nargs="+" if many else None, type=str)
+    command.add_function_arguments(function, skip=set(positional), fail_untyped=True)
+    return command
 
 
 def _train(args: list[str]) -> int:

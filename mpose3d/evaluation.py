@@ -56,7 +56,7 @@ def evaluate_mupots(
     people = {key: sum(row[key] for row in rows) for key in ("annotated", "found")}
     predicted, total = (sum(column) for column in zip(*frames.values(), strict=True))
     rows.append({"sequence": "mean", "frames": predicted, **people, **score.mean._asdict()})
-    joints = len(next(iter(score.sequences.values())).joints)
+    joints = max(len(sequence.joints) for sequence in score.sequences.values())
     notes = [f"{predicted} of {total} annotated frames were predicted and are scored."]
     if joints == len(SKELETON):
         notes.append("15 joints: the neck hangs on the pelvis, and MPJPE is over 15 joints (official: 17).")

@@ -209,7 +209,7 @@ class TestMupots:
 
 @pytest.fixture
 def threedpw(tmp_path: Path) -> tuple[Path, np.ndarray]:
-    """One sequence of 2 actors with camera = world; the camera is lost for actor 1 in frame 4. Joints (P, F, 24, 3) m."""
+    """2 actors, camera = world; the camera is lost for actor 1 in frame 4. Gives joints (P, F, 24, 3) in metres."""
     px, mm = (np.stack(x, axis=1) for x in zip(*(bodies(2, 24, frame) for frame in range(FRAMES)), strict=True))
     metres = mm / 1000
     poses2d = np.zeros((2, FRAMES, 3, 18))
@@ -307,7 +307,7 @@ class TestThreeDPW:
 
     def test_14_joints_without_models_say_what_to_get(self, threedpw, tmp_path: Path) -> None:
         predictions = save(tmp_path / "p.npz", {"downtown_arguing_00/mm": 1000 * threedpw[1][:, :, :14]})
-        with pytest.raises((ImportError, FileNotFoundError), match="smplx|J_regressor_h36m"):
+        with pytest.raises((ImportError, FileNotFoundError), match=r"smplx|J_regressor_h36m"):
             evaluate_3dpw(threedpw[0], predictions, "lsp14")
 
 

@@ -13,9 +13,9 @@ from mpose3d.geometry.precision import full_precision
 MIN_ALIGNED_JOINTS = 3
 
 # A body whose size is below this fraction of its distance from the origin is one point: float64 cannot tell.
-_POINT = 1e-7
+_POINT = 1e-6
 
-# Below this, the iteration for the rotation loses digits and an SVD takes over: bodies that are a straight line, or
+# Below this, the iteration for the rotation loses digits and roma's solver takes over: bodies that are a straight line, or
 # the mirror image of what they are aligned with. Real poses lie above 0.004.
 _ILL_CONDITIONED = 1e-3
 _NEWTON_STEPS = 16

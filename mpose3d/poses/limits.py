@@ -138,7 +138,8 @@ class JointLimits:
             [(r.azimuth[0], r.width, *r.elevation) for _, r, _ in joints], dtype=torch.float64
         ).T
         self._centre = start + width / 2
-        self._half_width = torch.where(width == 360, torch.inf, width / 2)
+        # a whole turn has no ends to come near
+        self._half_width = torch.where(width == 360, 360.0, width / 2)
 
     @classmethod
     def from_file(cls, path: str | Path) -> Self:
@@ -179,10 +180,12 @@ class JointLimits:
         direction = p_l[..., self._joints, :]
         x, y, z = (direction[..., None, :] @ self._axes.to(p_l)).squeeze(-2).unbind(-1)
         centre, half, low, high = (v.to(p_l) for v in (self._centre, self._half_width, self._low, self._high))
-        around = (x.square() + y.square()).clamp(min=1e-12).sqrt()
+        around = x.square() + y.square()
+        # at the pole azimuth means nothing: any will do, as long as its gradient is finite
+        x, y = torch.where(around < 1e-12, 1.0, x), torch.where(around < 1e-12, 0.0, y)
+        around = around.clamp(min=1e-12).sqrt()
         elevation = torch.atan2(around, z).rad2deg()
         turn = ((torch.atan2(y, x).rad2deg() - centre + 180) % 360 - 180).abs()
-        # the arc of an azimuth shrinks to nothing at the pole, where azimuth means nothing
         beyond = torch.stack([(turn - half) * around, low - elevation, elevation - high]).amax(0)
         beyond = torch.where(direction.square().sum(-1) > 0.5, beyond, torch.inf)
         result = p_l.new_full(p_l.shape[:-1], -torch.inf)

@@ -28,9 +28,7 @@ def test_roots_lie_in_the_image_and_nobody_behind_the_lens(generator):
 def test_bodies_keep_their_proportions(generator):
     scenes = sampler().sample(20, generator)
     lengths = bone_lengths(scenes.joints[scenes.valid])
-    torch.testing.assert_close(
-        lengths, torch.tensor(SKELETON.bone_lengths).expand_as(lengths), rtol=1e-3, atol=0.1
-    )
+    torch.testing.assert_close(lengths, torch.tensor(SKELETON.bone_lengths).expand_as(lengths), rtol=1e-3, atol=0.1)
     varied = sampler(stature=0.1).sample(20, generator)
     ratio = bone_lengths(varied.joints[varied.valid])[:, SKELETON.index("r_knee")] / 425
     assert 0.05 < ratio.std() < 0.15
