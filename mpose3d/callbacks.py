@@ -1,31 +1,114 @@
-"""Callbacks of the stages: weights that stand by themselves."""
+"""Callbacks of the stages: weights that stand by themselves, and pictures of what a stage sees."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import torch
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers import WandbLogger
 
+from mpose3d.poses.scenes import Scenes
+from mpose3d.sample import Photographs, RenderedScenes
 from mpose3d.stages.cross_modal import CrossModalStage
+from mpose3d.visualise.pictures import beside, hmpaf_picture, overlay, write_picture
+
+
+def _run_folder(trainer: Trainer) -> Path:
+    return Path(trainer.log_dir or trainer.default_root_dir)
 
 
 class NetworkFile(Callback):
-    """Writes G, H and Psi as `network.safetensors` at the end of every epoch and of the fit.
+    """Writes G, H and Psi as `network.safetensors` in the run's folder after every epoch.
 
-    The file stands beside the checkpoints in the run's folder. The next stage takes it as its `init`, and
-    `mpose3d infer --weights` reads it; a checkpoint, which holds only what its stage trains, serves to resume.
-
-    Args:
-        path: where to write; by default `network.safetensors` in the logger's folder.
+    The next stage takes the file as its `init`, and `mpose3d infer --weights` reads it. A checkpoint, which holds only
+    what its stage trains, serves to resume.
     """
-
-    def __init__(self, path: str | None = None) -> None:
-        self.path = path
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: CrossModalStage) -> None:
         if trainer.is_global_zero:
-            folder = Path(trainer.log_dir or trainer.default_root_dir)
-            pl_module.network.save(self.path or folder / "network.safetensors")
+            pl_module.network.save(_run_folder(trainer) / "network.safetensors")
 
-    def on_fit_end(self, trainer: Trainer, pl_module: CrossModalStage) -> None:
-        self.on_train_epoch_end(trainer, pl_module)
+
+class Pictures(Callback):
+    """Draws the first validation batch of every loader: to a W&B panel where W&B is on, else to `pictures/`.
+
+    Of photographs and renders: the student's people over the image beside a 3D view. Of scenes: m_syn and F(G(m_syn)),
+    and the scene's people beside those of H(G(m_syn)).
+
+    Args:
+        images: most pictures of one batch.
+    """
+
+    def __init__(self, images: int = 4) -> None:
+        self.images = images
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: CrossModalStage,
+        outputs: Any,
+        batch: Scenes | Photographs | RenderedScenes,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if batch_idx > 0 or not trainer.is_global_zero:
+            return
+        draw = self._scenes if isinstance(batch, Scenes) else self._photographs
+        with torch.no_grad():
+            pictures = draw(pl_module, batch)
+        for name, drawn in pictures.items():
+            self._log(trainer, f"{name}_{dataloader_idx}", drawn)
+
+    def _photographs(
+        self, stage: CrossModalStage, batch: Photographs | RenderedScenes
+    ) -> dict[str, list[np.ndarray]]:
+        image = batch.image[: self.images]
+        roots, people = stage.network(stage.teacher.encode(image))
+        shown = (255 * image).byte().permute(0, 2, 3, 1).cpu().numpy()
+        drawn = [
+            overlay(shown[b], people.joints_px[b, found].cpu().numpy(), people.joints[b, found].cpu().numpy())
+            for b, found in enumerate(roots.valid)
+        ]
+        return {"photographs": drawn}
+
+    def _scenes(self, stage: CrossModalStage, batch: Scenes) -> dict[str, list[np.ndarray]]:
+        scenes = Scenes(*(part[: self.images] for part in batch))
+        network = stage.network
+        m_syn = stage.draw_scenes(scenes)
+        v = network.encode(m_syn)
+        roots, people = network(v)
+        again = stage.teacher.decode(v)
+        projected = network.representation.project(scenes.joints)
+        blank = np.full((224, 224, 3), 32, np.uint8)
+        scale = 224 / network.representation.input_size
+
+        def view(joints_px: torch.Tensor, joints: torch.Tensor) -> np.ndarray:
+            return overlay(blank, (scale * joints_px).cpu().numpy(), joints.cpu().numpy())
+
+        def maps(hmpaf: Any, b: int) -> np.ndarray:
+            return hmpaf_picture(hmpaf.heatmaps[b].cpu().numpy(), hmpaf.pafs[b].cpu().numpy())
+
+        rows = range(len(scenes.valid))
+        return {
+            "maps_in_and_out": [beside(maps(m_syn, b), maps(again, b)) for b in rows],
+            "people_in_and_out": [
+                beside(
+                    view(projected[b, scenes.valid[b]], scenes.joints[b, scenes.valid[b]]),
+                    view(people.joints_px[b, roots.valid[b]], people.joints[b, roots.valid[b]]),
+                )
+                for b in rows
+            ],
+        }
+
+    def _log(self, trainer: Trainer, name: str, pictures: list[np.ndarray]) -> None:
+        boards = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
+        for board in boards:
+            board.log_image(f"val/{name}", pictures, step=trainer.global_step)
+        if not boards:
+            folder = _run_folder(trainer) / "pictures"
+            folder.mkdir(parents=True, exist_ok=True)
+            for i, picture in enumerate(pictures):
+                write_picture(folder / f"{name}_{i}_step{trainer.global_step}.png", picture)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser, set_parsing_settings
+from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
 
 #: Trainer methods, and what `--help` says of them
 TRAINING = {
@@ -45,8 +48,15 @@ def main(args: list[str] | None = None) -> int:
     except (ValueError, OSError, ImportError) as error:
         if os.environ.get("MPOSE3D_TRACEBACK"):
             raise
-        print(f"mpose3d: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"mpose3d: {_one_line(error)}", file=sys.stderr)
         return 1
+
+
+def _one_line(error: Exception) -> str:
+    """What is wrong, without the parser's account of every type that it tried in vain."""
+    lines = str(error).splitlines()
+    reasons = [line.strip().removeprefix("- ") for line in lines if line.startswith("  - ")]
+    return reasons[0] if reasons and "Union subtypes" in lines[0] else " ".join(str(error).split())
 
 
 def lightning_main(args: list[str] | None = None) -> int:
@@ -128,15 +138,30 @@ def _train(args: list[str]) -> int:
 
     set_parsing_settings(parse_optionals_as_positionals=False)
     given = None if args == sys.argv[1:] else args  # LightningCLI warns where they are given twice
-    CLI(
-        LightningModule,
-        LightningDataModule,
-        subclass_mode_model=True,
-        subclass_mode_data=True,
-        auto_configure_optimizers=False,
-        save_config_kwargs={"overwrite": True},
-        parser_kwargs={"parser_mode": "omegaconf+"},
-        seed_everything_default=0,
-        args=given,
-    )
+    try:
+        CLI(
+            LightningModule,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            save_config_kwargs={"overwrite": True},
+            parser_kwargs={"parser_mode": "omegaconf+", "exit_on_error": False},
+            seed_everything_default=0,
+            args=given,
+        )
+    except ArgumentError as error:
+        print(f"mpose3d: {_one_line(error)}{_where(str(error), args)}", file=sys.stderr)
+        return 2
     return 0
+
+
+def _where(message: str, args: list[str]) -> str:
+    """The configuration files that hold the key which a message of the parser quotes."""
+    quoted = re.search(r"'([\w.]+)'$", message.strip())
+    if quoted is None:
+        return ""
+    files = [value for flag, value in pairwise(args) if flag in ("--config", "-c") and Path(value).is_file()]
+    last = quoted[1].rpartition(".")[2]
+    holding = [file for file in files if re.search(rf"^\s*{last}\s*:", Path(file).read_text(), re.MULTILINE)]
+    return f" (in {', '.join(holding)})" if holding else ""

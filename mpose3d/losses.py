@@ -41,6 +41,11 @@ def hinge_generator(fake: Float[Tensor, "n d"]) -> Tensor:
     return -fake.mean()
 
 
+def overstep(excess: Float[Tensor, "... 15"]) -> Tensor:
+    """Mean degrees of arc by which joints overstep their limits (`JointLimits.excess`)."""
+    return functional.relu(excess).mean()
+
+
 # 2D ------------------------------------------------------------------------------------------------------------------
 
 

@@ -43,7 +43,8 @@ class SyntheticPoses(LightningDataModule):
     Args:
         motion_capture: file or folder that `read_motion_capture` takes; None trains on artificial poses alone.
         artificial: fraction of artificial poses among the training poses.
-        held_out: fraction of the motion capture, in whole recordings, that is kept for validation.
+        held_out, split_seed: fraction of the motion capture, in whole recordings, that is kept for validation, and the
+            seed that chooses them.
         recombine, interpolate: see `MotionCapturePoses`.
         limits: file of joint limits; by default the table of `mpose3d.poses.limits`.
         batches, val_batches: batches in an epoch and in a validation.
@@ -54,6 +55,7 @@ class SyntheticPoses(LightningDataModule):
         motion_capture: str | None = None,
         artificial: float = 0.5,
         held_out: float = 0.2,
+        split_seed: int = 0,
         recombine: float = 0.0,
         interpolate: float = 0.0,
         limits: str | None = None,
@@ -67,7 +69,7 @@ class SyntheticPoses(LightningDataModule):
             raise ValueError(f"artificial is a fraction in [0, 1], got {artificial}")
         self.motion_capture = motion_capture
         self.artificial = artificial
-        self.held_out = held_out
+        self.held_out, self.split_seed = held_out, split_seed
         self.recombine, self.interpolate = recombine, interpolate
         self.limits = limits
         self.batch_size, self.batches, self.val_batches = batch_size, batches, val_batches
@@ -78,7 +80,7 @@ class SyntheticPoses(LightningDataModule):
         if self.motion_capture is None:
             self.sources: list[PoseSource] = [made_up, made_up]
             return
-        train, held_out = split_clips(read_motion_capture(self.motion_capture), self.held_out)
+        train, held_out = split_clips(read_motion_capture(self.motion_capture), self.held_out, self.split_seed)
         real = MotionCapturePoses(
             torch.cat(list(train.values())), recombine=self.recombine, interpolate=self.interpolate
         )

@@ -12,13 +12,13 @@ from mpose3d.geometry.precision import full_precision
 # Two points can always be laid on two others, which says nothing of a pose.
 MIN_ALIGNED_JOINTS = 3
 
-# A body whose size is below this fraction of its distance from the origin is one point: float64 cannot tell.
-_POINT = 1e-6
+# A body whose size is below this fraction of its distance from the origin is one point: rounding could make it.
+_POINT = 1e-9
 
 # Below this, the iteration for the rotation loses digits and roma's solver takes over: bodies that are a straight line, or
 # the mirror image of what they are aligned with. Real poses lie above 0.004.
 _ILL_CONDITIONED = 1e-3
-_NEWTON_STEPS = 16
+_NEWTON_STEPS = 12
 
 
 @full_precision
@@ -35,68 +35,91 @@ def similarity_align(
     Stated results: NaN for a pose with fewer than 3 visible joints, with NaN or infinity in a visible joint, or with a
     target whose visible joints are one point. A prediction that is one point lands on the centre of the target.
     """
-    dtype = torch.promote_types(prediction.dtype, target.dtype)
-    prediction, target = prediction.double(), target.double()
-    if visible is None:
-        count, p, q = prediction.shape[-2], prediction, target
-    else:
-        count = visible.sum(dim=-1)[..., None, None].double()
-        p, q = (torch.where(visible[..., None], x, 0) for x in (prediction, target))
+    prediction_mean, target_mean, moved = _similarity(prediction, target, visible)
+    centred = _batch_last(prediction) - prediction_mean
+    aligned = torch.stack([(moved[i] * centred).sum(dim=1) + target_mean[i] for i in range(3)], dim=-1)
+    return aligned.transpose(0, 1).reshape(target.shape).to(torch.promote_types(prediction.dtype, target.dtype))
 
-    # moments about the origin and one shift: float64 has the digits, and small matrices are faster than large ones
-    p_mean, q_mean = (x.sum(dim=-2, keepdim=True) / count for x in (p, q))
-    p_square, q_square = (x.square().sum(dim=(-2, -1)) for x in (p, q))
-    p_size, q_size = (
-        square - (count * mean.square()).sum(dim=(-2, -1)) for square, mean in ((p_square, p_mean), (q_square, q_mean))
-    )
-    correlation = q.mT @ p - count * q_mean.mT @ p_mean
-    rotation, trace = _rotation(correlation)
 
+@full_precision
+def aligned_distances(
+    prediction: Float[Tensor, "*batch J 3"],
+    target: Float[Tensor, "*batch J 3"],
+    visible: Bool[Tensor, "*batch J"] | None = None,
+) -> Float[Tensor, "*batch J"]:
+    """Distance of each joint from its target after `similarity_align`, without the aligned poses in between."""
+    prediction_mean, target_mean, moved = _similarity(prediction, target, visible)
+    p, q = _batch_last(prediction) - prediction_mean, _batch_last(target) - target_mean
+    squares = sum(((moved[i] * p).sum(dim=1) - q[:, i]).square() for i in range(3))
+    distances = squares.sqrt().T.reshape(target.shape[:-1])
+    return distances.to(torch.promote_types(prediction.dtype, target.dtype))
+
+
+def _batch_last(points: Float[Tensor, "*batch J 3"]) -> Float[Tensor, "J 3 n"]:
+    """float64 with the poses along the last axis: steps along it are several times as fast as over small matrices."""
+    return points.reshape(-1, *points.shape[-2:]).permute(1, 2, 0).contiguous().double()
+
+
+def _similarity(
+    prediction: Float[Tensor, "*batch J 3"],
+    target: Float[Tensor, "*batch J 3"],
+    visible: Bool[Tensor, "*batch J"] | None,
+) -> tuple[Float[Tensor, "3 n"], Float[Tensor, "3 n"], Float[Tensor, "3 3 n"]]:
+    """Centres of prediction and target, and s R; NaN where the result is not defined."""
+    p, q, count = _batch_last(prediction), _batch_last(target), target.shape[-2]
+    seen = None if visible is None else visible.reshape(-1, count).T[:, None]
+    if seen is not None:
+        # nothing invisible enters a sum
+        p, q, count = torch.where(seen, p, 0), torch.where(seen, q, 0), seen.sum(dim=(0, 1))
+    p_mean, q_mean = p.sum(dim=0) / count, q.sum(dim=0) / count
+    p, q = p - p_mean, q - q_mean
+    if seen is not None:
+        p, q = p * seen, q * seen
+
+    p_size, q_size = p.square().sum(dim=(0, 1)), q.square().sum(dim=(0, 1))
+    rotation, trace = _rotation(torch.stack([(q[:, i, None] * p).sum(dim=0) for i in range(3)]))
     # a prediction that is one point has no rotation: s = 0 is its best similarity
-    scale = torch.where(p_size > _POINT**2 * p_square, trace / p_size, 0)
-    defined = (q_size > _POINT**2 * q_square) & p_square.isfinite()
-    if visible is None:
-        defined &= prediction.shape[-2] >= MIN_ALIGNED_JOINTS
-    else:
-        defined &= count[..., 0, 0] >= MIN_ALIGNED_JOINTS
-    scaled_rotation = torch.where(defined, scale, torch.nan)[..., None, None] * rotation
-    return (prediction @ scaled_rotation.mT + (q_mean - p_mean @ scaled_rotation.mT)).to(dtype)
+    scale = torch.where(p_size > _POINT**2 * count * p_mean.square().sum(dim=0), trace / p_size, 0)
+    defined = (q_size > _POINT**2 * count * q_mean.square().sum(dim=0)) & p_size.isfinite()
+    defined = defined & torch.as_tensor(count >= MIN_ALIGNED_JOINTS, device=defined.device)
+    return p_mean, q_mean, torch.where(defined, scale, torch.nan) * rotation
 
 
-def _rotation(correlation: Float[Tensor, "*batch 3 3"]) -> tuple[Float[Tensor, "*batch 3 3"], Float[Tensor, "*batch"]]:
-    """argmax over rotations R of trace(R^T B), and that maximum; the identity where B is 0 or not finite.
+def _rotation(correlation: Float[Tensor, "3 3 n"]) -> tuple[Float[Tensor, "3 3 n"], Float[Tensor, "n"]]:
+    """argmax over rotations R of trace(R^T B), and that maximum; the identity and 0 where B is 0 or not finite.
 
     FOAM (Markley, J. Astronautical Sciences 41(2), 1993): the maximum is the largest root of a quartic, found by
     Newton's method from above, and R a polynomial in B. Every step is elementwise over the batch, ten times as fast as
     a batch of 3x3 SVDs; the few ill-conditioned B go to `roma.special_procrustes`.
     """
-    norm = torch.linalg.matrix_norm(correlation)
+    norm = correlation.square().sum(dim=(0, 1)).sqrt()
     usable = norm.isfinite() & (norm > 0)
-    identity = torch.eye(3, dtype=correlation.dtype, device=correlation.device).expand_as(correlation)
-    b = torch.where(usable[..., None, None], correlation / norm[..., None, None], identity / 3**0.5)
+    identity = torch.eye(3, dtype=norm.dtype, device=norm.device)[..., None] / 3**0.5
+    b = torch.where(usable, correlation / norm, identity)
 
-    rows = b.unbind(dim=-2)
-    cofactors = torch.stack([torch.linalg.cross(rows[i - 2], rows[i - 1], dim=-1) for i in range(3)], dim=-2)
-    det = (rows[0] * cofactors[..., 0, :]).sum(dim=-1)
-    cofactors_square = cofactors.square().sum(dim=(-2, -1))
+    cofactors = torch.stack([torch.linalg.cross(b[i - 2], b[i - 1], dim=0) for i in range(3)])
+    det = (b[0] * cofactors[0]).sum(dim=0)
+    cofactors_square = cofactors.square().sum(dim=(0, 1))
 
-    root = torch.full_like(det, 3**0.5)  # |B| = 1, so the sum of the singular values is at most sqrt(3)
-    step = root
+    # quartic r^4 - 2 r^2 - 8 det r + 1 - 4 |cof B|^2; as |B| = 1, its largest root is at most sqrt(3)
+    linear, constant = -8 * det, 1 - 4 * cofactors_square
+    root = torch.full_like(det, 3**0.5)
+    value = slope = torch.ones_like(det)
     for _ in range(_NEWTON_STEPS):
-        kappa = (root.square() - 1) / 2
-        step = (kappa.square() - 2 * root * det - cofactors_square) / (2 * (kappa * root - det))
-        root = root - step
-    kappa = (root.square() - 1) / 2
+        square = root * root
+        value = torch.addcmul(constant, torch.addcmul(linear, square - 2, root), root)
+        slope = torch.addcmul(linear, square - 1, root, value=4)
+        root = torch.addcdiv(root, value, slope, value=-1)
+    kappa = (root * root - 1) / 2
     zeta = kappa * root - det  # product of the sums of two (signed) singular values: 0 where R is not unique
-    rotation = ((kappa + 1)[..., None, None] * b + root[..., None, None] * cofactors - b @ b.mT @ b) / zeta[
-        ..., None, None
-    ]
+    b_bt = (b[:, None] * b).sum(dim=2)
+    rotation = ((kappa + 1) * b + root * cofactors - (b_bt[:, :, None] * b).sum(dim=1)) / zeta
 
-    well_conditioned = (zeta > _ILL_CONDITIONED) & (step.abs() < 1e-9)
+    well_conditioned = (zeta > _ILL_CONDITIONED) & ((value / slope).abs() < 1e-9)
     if not well_conditioned.all():
         rest = ~well_conditioned
-        rotation[rest] = roma.special_procrustes(b[rest])
-        root[rest] = (rotation[rest] * b[rest]).sum(dim=(-2, -1))
+        rotation[..., rest] = roma.special_procrustes(b[..., rest].permute(2, 0, 1)).permute(1, 2, 0)
+        root = torch.where(rest, (rotation * b).sum(dim=(0, 1)), root)
     return rotation, torch.where(usable, root * norm, 0)
 
 
@@ -111,11 +134,10 @@ def scale_align(
     Give root-relative poses. s is never negative: a body reflected through its root is no match. NaN where the
     visible joints of the prediction, or of the target, all lie in the origin, and where a visible joint is NaN.
     """
+    p, q = prediction, target
     if visible is not None:
-        p, q = (torch.where(visible[..., None], x, 0) for x in (prediction, target))
-    else:
-        p, q = prediction, target
+        p, q = (torch.where(visible[..., None], x, 0) for x in (p, q))
     p_size, q_size = (x.square().sum(dim=(-2, -1)) for x in (p, q))
     scale = (p * q).sum(dim=(-2, -1)).clamp_min(0) / p_size
-    scale = torch.where((p_size > _POINT**2) & (q_size > _POINT**2), scale, torch.nan)
+    scale = torch.where((p_size > 0) & (q_size > 0), scale, torch.nan)
     return scale[..., None, None] * prediction

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mpose3d.geometry.alignment import scale_align, similarity_align
+from mpose3d.geometry.alignment import aligned_distances, scale_align
 
 PCK_THRESHOLD = 150.0
 """mm; 3DPCK (Mehta et al., 3DV 2017)"""
@@ -52,8 +52,7 @@ def pmpjpe(
     NaN with fewer than 3 visible joints or a one-point target; a one-point prediction scores its distance from the
     centre of the target (see `similarity_align`).
     """
-    target = target.double()
-    return mpjpe(similarity_align(prediction.double(), target, visible), target, visible).float()
+    return _mean_over_visible(aligned_distances(prediction, target, visible), visible)
 
 
 def n_mpjpe(

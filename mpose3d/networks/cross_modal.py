@@ -106,11 +106,19 @@ class CrossModalNetwork(nn.Module):
         self.h = NeuralHead(v_channels, self.representation.channels, self.cells, h_width, h_blocks)
 
     def draw(
-        self, joints_px: Float[Tensor, "b p 15 2"], drawn: Bool[Tensor, "b p 15"], amplitude: Tensor | None = None
+        self,
+        joints_px: Float[Tensor, "b p 15 2"],
+        drawn: Bool[Tensor, "b p 15"],
+        amplitude: Float[Tensor, "b p J"] | None = None,
+        sigma: Float[Tensor, "b p J"] | None = None,
     ) -> HMPAF:
-        """2D people in pixels of the input -> their HM-PAF in the teacher's layout."""
+        """2D people in pixels of the input -> their HM-PAF in the teacher's layout.
+
+        `amplitude` and `sigma` (px) are the height and width of each Gaussian, by default 1 and the network's.
+        """
         points, visible = self.layout.from_skeleton(joints_px, drawn)
-        return draw(points, visible, self.layout, (self.cells, self.cells), self.stride, self.sigma, amplitude)
+        sigma = self.sigma if sigma is None else sigma
+        return draw(points, visible, self.layout, (self.cells, self.cells), self.stride, sigma, amplitude)
 
     def encode(self, maps: HMPAF) -> Float[Tensor, "b v h w"]:
         """G: the channels that the 15-joint skeleton can supply -> v~."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from mpose3d import losses
 from mpose3d.geometry.kinematics import canonical_to_local, local_to_canonical
 from mpose3d.networks.autoencoder import PoseDiscriminator, PoseEmbeddingDecoder, PoseEncoder
+from mpose3d.poses.limits import JointLimits
 from mpose3d.stages.base import Stage
 
 
@@ -21,17 +22,22 @@ class AAEStage(Stage):
 
     Args:
         embedding: width of phi.
-        adversarial: weight of L_adv.
+        pose_cycle: weight of |p_c - FK.Psi.Phi.T_L(p_c)|, in metres.
         embedding_cycle: weight of |phi - Phi.Psi(phi)|.
+        adversarial: weight of L_adv.
+        limits: weight of the degrees by which joints of Psi(phi_rand) overstep the joint limits. Not in the source;
+            without it a quarter of the cube decodes to poses with some joint out of range (docs/prior.md).
         discriminator_learning_rate: of Disc.
     """
 
     def __init__(
         self,
         embedding: int = 32,
-        adversarial: float = 0.01,
+        pose_cycle: float = 10.0,
         embedding_cycle: float = 1.0,
-        discriminator_learning_rate: float = 2e-4,
+        adversarial: float = 1.0,
+        limits: float = 1.0,
+        discriminator_learning_rate: float = 1e-3,
         learning_rate: float = 1e-3,
         weight_decay: float = 0.0,
         warmup: int = 100,
@@ -43,8 +49,14 @@ class AAEStage(Stage):
         self.psi = PoseEmbeddingDecoder(embedding)
         self.disc = PoseDiscriminator()
         self.embedding = embedding
-        self.adversarial = adversarial
-        self.embedding_cycle = embedding_cycle
+        self.weights = {
+            "cycle_pose": pose_cycle,
+            "cycle_embedding": embedding_cycle,
+            "adversarial": adversarial,
+            "limits": limits,
+            "discriminator": 1.0,  # Disc's own, which no other network sees
+        }
+        self.joint_limits = JointLimits()
         self.discriminator_learning_rate = discriminator_learning_rate
 
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -66,14 +78,10 @@ class AAEStage(Stage):
             "cycle_pose": losses.cycle_pose(batch, local_to_canonical(self.psi(self.phi(p_l)))),
             "cycle_embedding": losses.cycle_embedding(phi_rand, self.phi(fake)),
             "adversarial": losses.hinge_generator(torch.func.functional_call(self.disc, frozen, fake)),
+            "limits": losses.overstep(self.joint_limits.excess(fake)),
             "discriminator": losses.hinge_discriminator(self.disc(p_l), self.disc(fake.detach())),
         }
-        loss = (
-            terms["cycle_pose"]
-            + self.embedding_cycle * terms["cycle_embedding"]
-            + self.adversarial * terms["adversarial"]
-            + terms["discriminator"]
-        )
+        loss = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
         self.log_terms("train", terms | {"loss": loss}, len(batch))
         return loss
 
@@ -86,9 +94,11 @@ class AAEStage(Stage):
     def _score(self, p_c: Tensor, split: str) -> None:
         distances = (self.reconstruct(p_c) - p_c).norm(dim=-1).mean(-1)
         phi_rand = 2 * torch.rand(len(p_c), self.embedding, device=p_c.device) - 1
+        decoded = self.psi(phi_rand)
         terms = {
             "reconstruction_mm": distances.mean(),
             "reconstruction_mm_p95": distances.quantile(0.95),
-            "cycle_embedding": losses.cycle_embedding(phi_rand, self.phi(self.psi(phi_rand))),
+            "cycle_embedding": losses.cycle_embedding(phi_rand, self.phi(decoded)),
+            "inside_limits": self.joint_limits.inside(decoded).all(-1).float().mean(),
         }
         self.log_terms(split, terms, len(p_c))

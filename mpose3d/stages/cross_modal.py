@@ -48,6 +48,8 @@ class CrossModalStage(Stage):
         weights: of the loss terms.
         amplitude: lowest height of the peaks of m_syn in training, drawn uniformly between it and 1 for every joint:
             a teacher is less sure of some joints than of others.
+        blur: narrowest and widest Gaussians of m_syn in training, in pixels, drawn uniformly for every joint; by default
+            those of the network.
         jitter: standard deviation in pixels of the noise on the joints of m_syn in training.
     """
 
@@ -58,6 +60,7 @@ class CrossModalStage(Stage):
         init: str | None = None,
         weights: LossWeights | None = None,
         amplitude: float = 1.0,
+        blur: tuple[float, float] | None = None,
         jitter: float = 0.0,
         learning_rate: float = 1e-3,
         weight_decay: float = 0.0,
@@ -75,6 +78,7 @@ class CrossModalStage(Stage):
         self.network = network
         self.weights = weights or LossWeights()
         self.amplitude = amplitude
+        self.blur = blur
         self.jitter = jitter
         if init is not None:
             network.load(init)
@@ -107,12 +111,15 @@ class CrossModalStage(Stage):
 
     def draw_scenes(self, scenes: Scenes) -> HMPAF:
         """m_syn of the scenes, with the drawing noise in training."""
-        points, amplitude = self.network.representation.project(scenes.joints), None
-        if self.training:
-            points = points + self.jitter * torch.randn_like(points)
-            joints = len(self.network.layout)
-            amplitude = torch.empty(*points.shape[:2], joints, device=points.device).uniform_(self.amplitude, 1)
-        return self.network.draw(points, scenes.drawn, amplitude)
+        network = self.network
+        points = network.representation.project(scenes.joints)
+        if not self.training:
+            return network.draw(points, scenes.drawn)
+        points = points + self.jitter * torch.randn_like(points)
+        noise = points.new_empty(2, *points.shape[:2], len(network.layout))
+        amplitude = noise[0].uniform_(self.amplitude, 1)
+        sigma = noise[1].uniform_(*(self.blur or (network.sigma, network.sigma)))
+        return network.draw(points, scenes.drawn, amplitude, sigma)
 
     def reconstruction(self, scenes: Scenes) -> dict[str, Tensor]:
         """Auto-encoding pathway: scene -> m_syn -> G -> v~, read by F (2D) and by H (3D)."""

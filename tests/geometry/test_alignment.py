@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import procrustes
 
-from mpose3d.geometry.alignment import scale_align, similarity_align
+from mpose3d.geometry.alignment import aligned_distances, scale_align, similarity_align
 
 
 @pytest.fixture
@@ -25,6 +25,7 @@ def with_roma(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
 
 def test_equals_roma(poses) -> None:
     assert torch.allclose(similarity_align(*poses), with_roma(*poses), atol=1e-8)
+    assert torch.allclose(aligned_distances(*poses), (with_roma(*poses) - poses[1]).norm(dim=-1))
 
 
 def test_equals_scipy_where_no_reflection_is_better(poses) -> None:

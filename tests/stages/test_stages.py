@@ -70,7 +70,9 @@ def test_a_checkpoint_of_another_stage_is_refused(trainer, tmp_path):
     first = trainer()
     first.fit(tiny_stage("distill"), tiny_data("distill"))
     first.save_checkpoint(tmp_path / "distill.ckpt")
-    with pytest.raises(ValueError, match=r"distill\.ckpt was written by DistillStage.*give its path as the model's `init`"):
+    with pytest.raises(
+        ValueError, match=r"distill\.ckpt was written by DistillStage.*give its path as the model's `init`"
+    ):
         trainer().fit(tiny_stage("phase1"), tiny_data("phase1"), ckpt_path=tmp_path / "distill.ckpt", weights_only=True)
 
 
@@ -140,7 +142,6 @@ def test_two_processes_hold_the_same_weights(name, trainer, tmp_path):
     assert one["losses"] != two["losses"]
     for key, value in one["state"].items():
         torch.testing.assert_close(two["state"][key], value, rtol=0, atol=0, msg=key)
-
 
 
 class _WeightsOfEveryRank(Callback):

@@ -1,0 +1,92 @@
+"""The command line: what it offers, and one clear line for each mistake."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mpose3d.cli import COMMANDS, TRAINING, main
+
+ROOT = Path(__file__).resolve().parents[1]
+BASE = ["--config", str(ROOT / "experiments/base.yaml"), "--config", str(ROOT / "experiments/small/base.yaml")]
+
+
+def fit(stage: str, *flags: str, tmp_path: Path) -> int:
+    config = ["--config", str(ROOT / f"experiments/small/{stage}.yaml")]
+    quick = ["--trainer.limit_train_batches=1", "--trainer.limit_val_batches=1", "--trainer.enable_progress_bar=false"]
+    return main(["fit", *BASE, *config, f"--trainer.logger.init_args.save_dir={tmp_path}", *quick, *flags])
+
+
+@pytest.mark.parametrize("command", [["-m", "mpose3d"], ["-c", "from mpose3d.cli import main; main()"]])
+def test_help_names_every_command(command):
+    done = subprocess.run([sys.executable, *command, "--help"], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0
+    for word in {*TRAINING, *(words.split()[0] for words in COMMANDS)}:
+        assert f"\n    {word} " in done.stdout
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_every_command_has_help(words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([*words.split(), "--help"])
+    assert stop.value.code == 0 and "usage: mpose3d" in capsys.readouterr().out
+
+
+def test_lightning_is_another_name_for_training(capsys):
+    from mpose3d.cli import lightning_main
+
+    with pytest.raises(SystemExit) as stop:
+        lightning_main(["fit", "--help"])
+    assert stop.value.code == 0
+    assert lightning_main(["no-such-command"]) == 2
+    assert "expected one of fit, validate, test, predict" in capsys.readouterr().err
+
+
+def test_a_misspelt_key_names_itself(tmp_path, capsys):
+    assert fit("aae", "--model.init_args.learning_rat=1", tmp_path=tmp_path) == 2
+    assert "learning_rat" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_a_misspelt_key_in_a_file_names_the_file(tmp_path, capsys):
+    config = tmp_path / "mine.yaml"
+    config.write_text("trainer:\n  max_epoch: 3\n")
+    assert fit("aae", "--config", str(config), tmp_path=tmp_path) == 2
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "max_epoch" in told and "mine.yaml" in told
+
+
+def test_a_missing_checkpoint_is_one_line(tmp_path, capsys):
+    network = ["--config", str(ROOT / "experiments/small/network.yaml")]
+    absent = f"{tmp_path}/absent.ckpt"
+    assert fit("distill", *network, f"--model.init_args.teacher.init_args.weights={absent}", tmp_path=tmp_path) == 1
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "absent.ckpt" in told and len(told) < 300
+
+
+def test_an_inverted_joint_limit_is_one_line(tmp_path, capsys):
+    table = tmp_path / "limits.yaml"
+    table.write_text("r_elbow: {elevation: [120, 20]}\n")
+    assert fit("aae", f"--data.init_args.limits={table}", tmp_path=tmp_path) == 1
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "limits.yaml" in told and "r_elbow" in told
+
+
+def test_photographs_that_are_not_there(tmp_path, capsys):
+    assert main(["infer", str(tmp_path / "nothing.jpg"), "--out", str(tmp_path / "out")]) == 1
+    assert "no photograph or folder at" in capsys.readouterr().err
+
+
+def test_wandb_works_offline(tmp_path):
+    pytest.importorskip("wandb")
+    overlay = ["--config", str(ROOT / "experiments/wandb.yaml")]
+    command = ["fit", *BASE, "--config", str(ROOT / "experiments/small/aae.yaml"), *overlay]
+    command += [f"--trainer.logger.init_args.save_dir={tmp_path}", "--trainer.limit_train_batches=1"]
+    environment = os.environ | {"WANDB_MODE": "offline", "WANDB_SILENT": "true"}
+    done = subprocess.run([sys.executable, "-m", "mpose3d", *command], env=environment, cwd=ROOT, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    assert list(tmp_path.rglob("*.wandb"))

@@ -1,0 +1,131 @@
+"""Photographs in, files out."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from mpose3d.data.letterbox import Letterbox
+from mpose3d.inference import PeopleReader, infer, output_places
+from mpose3d.networks.cross_modal import CrossModalNetwork
+from mpose3d.networks.teacher import SmallTeacher
+from mpose3d.skeleton import SKELETON
+
+
+@pytest.fixture
+def network(tmp_path) -> CrossModalNetwork:
+    """A network that sees people everywhere."""
+    torch.manual_seed(0)
+    network = CrossModalNetwork("mpose3d", v_channels=8, stride=4, input_size=64, g_width=4, h_width=16, sigma=2.0)
+    torch.nn.init.constant_(network.h.root.bias[0], 5.0)
+    network.save(tmp_path / "network.safetensors")
+    return network
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "photos"
+    (folder / "TS12").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for name, shape in {"a.jpg": (40, 90, 3), "TS12/img_000000.png": (64, 64, 3)}.items():
+        cv2.imwrite(str(folder / name), rng.integers(0, 255, shape, np.uint8))
+    return folder
+
+
+def run(folder, tmp_path, **arguments) -> int:
+    weights = str(tmp_path / "network.safetensors")
+    paths = folder if isinstance(folder, list) else [str(folder)]
+    return infer(paths, out=str(tmp_path / "out"), weights=weights, teacher=SmallTeacher(width=8), **arguments)
+
+
+def test_a_folder_becomes_files_of_people(network, folder, tmp_path):
+    assert run(folder, tmp_path) == 0
+    out = tmp_path / "out"
+    written = sorted(str(path.relative_to(out)) for path in out.rglob("*.*"))
+    assert written == [f"{name}.{s}" for name in ("TS12/img_000000", "a") for s in ("html", "json", "png")]
+    content = json.loads((out / "a.json").read_text())
+    assert set(content) == {"version", "image", "size", "camera", "skeleton", "people"}
+    assert content["image"] == "a.jpg" and content["size"] == [90, 40]
+    assert content["skeleton"]["names"] == list(SKELETON.names)
+    person = content["people"][0]
+    shapes = {key: np.shape(value) for key, value in person.items()}
+    assert shapes == {"joints_px": (15, 2), "joints_mm": (15, 3), "root_px": (2,), "score": (), "embedding": (32,)}
+
+
+def test_the_camera_projects_the_people_onto_the_photograph(network, folder, tmp_path):
+    """joints_px, root_px, joints_mm and camera of a file agree to a hundredth of a pixel or so."""
+    network.representation.__dict__["perspective"] = "full"
+    reader = PeopleReader(SmallTeacher(width=8), network)
+    box = Letterbox.fit(90, 40, 64)
+    people = reader.read(np.zeros((64, 64, 3), np.uint8), box)
+    assert len(people.score)
+    projected = people.camera.project(torch.from_numpy(people.joints_mm)).numpy()
+    np.testing.assert_allclose(projected, people.joints_px, atol=0.05)
+    np.testing.assert_allclose(people.joints_px[:, SKELETON.root], people.root_px, atol=0.05)
+
+
+def test_a_larger_teacher_reads_the_same_photograph(network):
+    """Roots stay where they are, in pixels of the photograph, whatever the size of the teacher's input."""
+    box, larger = Letterbox.fit(200, 200, 64), Letterbox.fit(200, 200, 128)
+    one = PeopleReader(SmallTeacher(width=8), network).read(np.zeros((64, 64, 3), np.uint8), box)
+    two = PeopleReader(SmallTeacher(width=8), network, teacher_size=128).read(np.zeros((128, 128, 3), np.uint8), larger)
+    assert one.root_px.min() > -30 and two.root_px.max() < 230 and two.root_px.max() > 150
+
+
+def test_several_folders_keep_their_names(tmp_path):
+    for name in ("TS1", "TS2"):
+        (tmp_path / name).mkdir()
+        cv2.imwrite(str(tmp_path / name / "img_000000.jpg"), np.zeros((8, 8, 3), np.uint8))
+    places = [str(place) for _, place in output_places([tmp_path / "TS1", tmp_path / "TS2"])]
+    assert places == ["TS1/img_000000", "TS2/img_000000"]
+    assert [str(place) for _, place in output_places([tmp_path / "TS1"])] == ["img_000000"]
+
+
+def test_two_photographs_of_one_name_are_refused(tmp_path):
+    for suffix in ("jpg", "png"):
+        cv2.imwrite(str(tmp_path / f"a.{suffix}"), np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"would both be written to a\.json: rename one"):
+        output_places([tmp_path])
+
+
+def test_bad_photographs_are_listed_and_good_ones_done(network, folder, tmp_path, capsys):
+    (folder / "broken.jpg").write_bytes(b"not an image")
+    whole = (folder / "TS12/img_000000.png").read_bytes()
+    (folder / "short.png").write_bytes(whole[: len(whole) // 2])
+    assert run(folder, tmp_path, overlay=False, page=False) == 1
+    out = tmp_path / "out"
+    assert sorted(path.name for path in out.rglob("*.*")) == ["a.json", "img_000000.json"]
+    told = capsys.readouterr()
+    assert "2 of 4 photographs read" in told.out
+    assert "broken.jpg" in told.err and "short.png" in told.err
+
+
+def test_an_empty_folder_is_an_error(network, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="no photograph .* in .*empty"):
+        run(tmp_path / "empty", tmp_path)
+    assert not (tmp_path / "out").exists()
+
+
+def test_nobody_is_an_answer(network, folder, tmp_path):
+    assert run(folder, tmp_path, threshold=1.0) == 0
+    assert json.loads((tmp_path / "out/a.json").read_text())["people"] == []
+
+
+def test_weights_that_are_not_a_network_are_refused(folder, tmp_path):
+    (tmp_path / "network.safetensors").write_bytes(b"12345678 no weights")
+    with pytest.raises(ValueError, match=r"network\.safetensors is not a file of network weights"):
+        run(folder, tmp_path)
+
+
+def test_the_pathway_image_needs_the_networks_own_teacher(network):
+    with pytest.raises(ValueError, match="needs the teacher that the network was trained with"):
+        PeopleReader(SmallTeacher(width=16), network, pathway="image")
+    with pytest.raises(ValueError, match="the network reads maps of mpose3d, the teacher's are coco"):
+        teacher = SmallTeacher(width=8)
+        teacher.layout = type("Other", (), {"name": "coco"})()
+        PeopleReader(teacher, network)
