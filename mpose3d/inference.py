@@ -19,13 +19,13 @@ from mpose3d.data.letterbox import IMAGE_SUFFIXES, Letterbox, read_image, read_l
 from mpose3d.geometry.camera import Camera
 from mpose3d.networks.cross_modal import CrossModalNetwork, Detection
 from mpose3d.networks.teacher import MobilenetThin, Teacher
-from mpose3d.representations.hmpaf import HMPAF
+from mpose3d.representations.hmpaf import HMPAF, parse
 from mpose3d.skeleton import SKELETON
 from mpose3d.visualise.page import write_page
 from mpose3d.visualise.pictures import overlay as draw_overlay
 from mpose3d.visualise.pictures import write_picture
 
-Pathway = Literal["image", "hmpaf"]
+Pathway = Literal["image", "hmpaf", "keypoints"]
 
 #: version of the JSON that `infer` writes (docs/flow.md)
 FORMAT = 1
@@ -84,9 +84,10 @@ class PeopleReader:
     Args:
         teacher: E and F.
         network: G, H and Psi.
-        pathway: "image" is the source's, s = H(E(I)); the teacher must be the one that H was trained with. "hmpaf" goes
-            by the teacher's maps, s = H(G(F(E(I)))), and takes any teacher of the network's layout.
-        teacher_size: side of the teacher's input in pixels; by the pathway "hmpaf" it may differ from the network's.
+        pathway: "image" is the source's, s = H(E(I)); the teacher must be the one that H was trained with. The others
+            take any teacher of the network's layout, at any size: "hmpaf" goes by its maps, s = H(G(F(E(I)))),
+            "keypoints" by its parse k_q, which is drawn again as in D_syn.
+        teacher_size: side of the teacher's input in pixels.
         max_people, threshold: see `NeuralRepresentation.find_roots`.
     """
 
@@ -111,30 +112,33 @@ class PeopleReader:
                 f"in V) at {size} px"
             )
         self.teacher, self.network = teacher.eval(), network.eval()
+        self._ratio = self.side / size
         self.pathway = pathway
         self.max_people, self.threshold = max_people, threshold
 
     @torch.inference_mode()
     def detect(self, image: Tensor) -> Detection:
         """Square images (B, 3, side, side), float RGB in [0, 1] -> people, in pixels of the network's input."""
-        v = self.teacher.encode(image)
+        teacher, network = self.teacher, self.network
+        v = teacher.encode(image)
         if self.pathway == "hmpaf":
-            cells = (self.network.cells, self.network.cells)
-            v = self.network.encode(
-                HMPAF(*(functional.interpolate(m, cells, mode="area") for m in self.teacher.decode(v)))
-            )
-        return self.network(v, self.max_people, self.threshold)
+            size = (network.cells, network.cells)
+            maps = HMPAF(*(functional.interpolate(part, size, mode="area") for part in teacher.decode(v)))
+            v = network.encode(maps)
+        elif self.pathway == "keypoints":
+            k_q = parse(teacher.decode(v), teacher.layout, teacher.stride)
+            points, visible = teacher.layout.to_skeleton(k_q.points, k_q.visible & k_q.valid[..., None])
+            v = network.encode(network.draw((points + 0.5) / self._ratio - 0.5, visible))
+        return network(v, self.max_people, self.threshold)
 
     def read(self, image: np.ndarray, box: Letterbox) -> PhotographPeople:
         """A letterboxed photograph (side, side, 3) uint8 RGB -> its people, in pixels of the photograph."""
         device = next(self.network.parameters()).device
         roots, people = self.detect(to_tensor(image)[None].to(device))
         found = roots.valid[0]
-        ratio = self.side / self.network.representation.input_size
-
         def to_photograph(pixels: Tensor) -> np.ndarray:
             # the network's pixels -> the teacher's, which are the letterbox's -> the photograph's
-            return box.to_image(ratio * (pixels[0, found].double() + 0.5) - 0.5).cpu().numpy()
+            return box.to_image(self._ratio * (pixels[0, found].double() + 0.5) - 0.5).cpu().numpy()
 
         return PhotographPeople(
             size=box.size,
@@ -171,7 +175,7 @@ def infer(
         out: folder to write to.
         weights: `network.safetensors` of a stage; by default the weights that ship with the package.
         teacher: the 2D network; by default mobilenet_thin, which is fetched on first use.
-        pathway: "image" or "hmpaf", see docs/flow.md.
+        pathway: "image", "hmpaf" or "keypoints", see docs/flow.md.
         teacher_size: side of the teacher's input in pixels.
         max_people: most people in a photograph.
         threshold: least probability of a root.

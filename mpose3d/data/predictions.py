@@ -47,7 +47,7 @@ class SequencePeople(NamedTuple):
     px: Float[Tensor, "f q J 2"]
     mm: Float[Tensor, "f q J 3"]
     present: Bool[Tensor, "f q"]
-    predicted: Bool[Tensor, f]
+    predicted: Bool[Tensor, " f"]
 
 
 def read_picture_people(path: Path | str) -> PicturePeople:

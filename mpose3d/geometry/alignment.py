@@ -15,10 +15,13 @@ MIN_ALIGNED_JOINTS = 3
 # A body whose size is below this fraction of its distance from the origin is one point: rounding could make it.
 _POINT = 1e-9
 
-# Below this, the iteration for the rotation loses digits and roma's solver takes over: bodies that are a straight line, or
-# the mirror image of what they are aligned with. Real poses lie above 0.004.
+# Below this, the iteration for the rotation loses digits and roma's solver takes over: bodies that are a straight line,
+# or the mirror image of what they are aligned with. Real poses lie above 0.004.
 _ILL_CONDITIONED = 1e-3
 _NEWTON_STEPS = 12
+
+# Poses in one step: what lies between fits a core's cache, and is too small for PyTorch to wake threads at every step.
+_CHUNK = 512
 
 
 @full_precision
@@ -35,9 +38,9 @@ def similarity_align(
     Stated results: NaN for a pose with fewer than 3 visible joints, with NaN or infinity in a visible joint, or with a
     target whose visible joints are one point. A prediction that is one point lands on the centre of the target.
     """
-    prediction_mean, target_mean, moved = _similarity(prediction, target, visible)
-    centred = _batch_last(prediction) - prediction_mean
-    aligned = torch.stack([(moved[i] * centred).sum(dim=1) + target_mean[i] for i in range(3)], dim=-1)
+    p_mean, q_mean, moved, *_ = _similarity(prediction, target, visible)
+    centred = _batch_last(prediction) - p_mean
+    aligned = torch.stack([(moved[i] * centred).sum(dim=1) + q_mean[i] for i in range(3)], dim=-1)
     return aligned.transpose(0, 1).reshape(target.shape).to(torch.promote_types(prediction.dtype, target.dtype))
 
 
@@ -47,12 +50,20 @@ def aligned_distances(
     target: Float[Tensor, "*batch J 3"],
     visible: Bool[Tensor, "*batch J"] | None = None,
 ) -> Float[Tensor, "*batch J"]:
-    """Distance of each joint from its target after `similarity_align`, without the aligned poses in between."""
-    prediction_mean, target_mean, moved = _similarity(prediction, target, visible)
-    p, q = _batch_last(prediction) - prediction_mean, _batch_last(target) - target_mean
-    squares = sum(((moved[i] * p).sum(dim=1) - q[:, i]).square() for i in range(3))
-    distances = squares.sqrt().T.reshape(target.shape[:-1])
-    return distances.to(torch.promote_types(prediction.dtype, target.dtype))
+    """Distance of each visible joint from its target after `similarity_align`; NaN for invisible joints."""
+    joints = target.shape[-2]
+    parts = [x.reshape(-1, joints, 3).split(_CHUNK) for x in (prediction, target)]
+    seen = [None] * len(parts[0]) if visible is None else visible.reshape(-1, joints).split(_CHUNK)
+    distances = torch.cat([_square_distances(*part) for part in zip(*parts, seen, strict=True)]).sqrt()
+    return distances.reshape(target.shape[:-1]).to(torch.promote_types(prediction.dtype, target.dtype))
+
+
+def _square_distances(
+    prediction: Float[Tensor, "n J 3"], target: Float[Tensor, "n J 3"], visible: Bool[Tensor, "n J"] | None
+) -> Float[Tensor, "n J"]:
+    *_, moved, p, q = _similarity(prediction, target, visible)
+    squares = sum(((moved[i] * p).sum(dim=1) - q[:, i]).square() for i in range(3)).T
+    return squares if visible is None else torch.where(visible, squares, torch.nan)
 
 
 def _batch_last(points: Float[Tensor, "*batch J 3"]) -> Float[Tensor, "J 3 n"]:
@@ -64,8 +75,11 @@ def _similarity(
     prediction: Float[Tensor, "*batch J 3"],
     target: Float[Tensor, "*batch J 3"],
     visible: Bool[Tensor, "*batch J"] | None,
-) -> tuple[Float[Tensor, "3 n"], Float[Tensor, "3 n"], Float[Tensor, "3 3 n"]]:
-    """Centres of prediction and target, and s R; NaN where the result is not defined."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Centres (3, N) of prediction and target, s R (3, 3, N), and both centred (J, 3, N), 0 where invisible.
+
+    s R is NaN where the result is not defined.
+    """
     p, q, count = _batch_last(prediction), _batch_last(target), target.shape[-2]
     seen = None if visible is None else visible.reshape(-1, count).T[:, None]
     if seen is not None:
@@ -82,10 +96,10 @@ def _similarity(
     scale = torch.where(p_size > _POINT**2 * count * p_mean.square().sum(dim=0), trace / p_size, 0)
     defined = (q_size > _POINT**2 * count * q_mean.square().sum(dim=0)) & p_size.isfinite()
     defined = defined & torch.as_tensor(count >= MIN_ALIGNED_JOINTS, device=defined.device)
-    return p_mean, q_mean, torch.where(defined, scale, torch.nan) * rotation
+    return p_mean, q_mean, torch.where(defined, scale, torch.nan) * rotation, p, q
 
 
-def _rotation(correlation: Float[Tensor, "3 3 n"]) -> tuple[Float[Tensor, "3 3 n"], Float[Tensor, "n"]]:
+def _rotation(correlation: Float[Tensor, "3 3 n"]) -> tuple[Float[Tensor, "3 3 n"], Float[Tensor, " n"]]:
     """argmax over rotations R of trace(R^T B), and that maximum; the identity and 0 where B is 0 or not finite.
 
     FOAM (Markley, J. Astronautical Sciences 41(2), 1993): the maximum is the largest root of a quartic, found by

@@ -18,7 +18,7 @@ def assign_people(
     annotated_visible: Bool[Tensor, "p J"],
     predicted: Float[Tensor, "q J 2"],
     predicted_visible: Bool[Tensor, "q J"],
-) -> Int[Tensor, p]:
+) -> Int[Tensor, " p"]:
     """Which prediction each annotated person takes, -1 for none.
 
     The assignment with the least sum of mean distances over the joints visible in both, relative to the diagonal of

@@ -32,18 +32,9 @@ class ArtificialPoses:
         return local_to_canonical(self.limits.sample(n, generator))
 
 
-def _limb_groups() -> Tensor:
-    """(groups, 15) one-hot: the trunk with the head, each arm and each leg."""
-    groups = ("{}_elbow {}_wrist", "{}_knee {}_ankle")
-    limbs = [SKELETON.indices(*names.format(side, side).split()) for names in groups for side in "rl"]
-    member = torch.zeros(1 + len(limbs), len(SKELETON), dtype=torch.bool)
-    for row, joints in enumerate(limbs, start=1):
-        member[row, joints] = True
-    member[0] = ~member.any(dim=0)
-    return member
-
-
-_GROUPS = _limb_groups()
+# Limbs that poses may exchange; all other joints are the trunk, with number 0.
+_LIMBS = (("r_elbow", "r_wrist"), ("l_elbow", "l_wrist"), ("r_knee", "r_ankle"), ("l_knee", "l_ankle"))
+_LIMB_OF_JOINT = [next((i for i, limb in enumerate(_LIMBS, start=1) if name in limb), 0) for name in SKELETON.names]
 
 
 class MotionCapturePoses:
@@ -88,15 +79,14 @@ class MotionCapturePoses:
         return local_to_canonical(p_l)
 
     def _draw(self, n: int, generator: torch.Generator) -> Tensor:
-        """Local poses (n, 15, 3), limb groups exchanged between poses."""
+        """Local poses (n, 15, 3), limbs exchanged between poses."""
         device = generator.device
         frame = torch.randint(len(self._local), (n, 1), generator=generator, device=device)
         if not self.recombine:
             return self._local[frame[:, 0]]
-        other = torch.randint(len(self._local), (n, len(_GROUPS)), generator=generator, device=device)
+        other = torch.randint(len(self._local), (n, 1 + len(_LIMBS)), generator=generator, device=device)
         frame = torch.where(self._chance(other.shape, self.recombine, generator), other, frame)
-        group_of_joint = _GROUPS.to(device).int().argmax(0)
-        return self._local[frame[:, group_of_joint], torch.arange(len(SKELETON), device=device)]
+        return self._local[frame[:, _LIMB_OF_JOINT], torch.arange(len(SKELETON), device=device)]
 
     @staticmethod
     def _chance(shape: tuple[int, ...], probability: float, generator: torch.Generator) -> Tensor:

@@ -109,3 +109,11 @@ def test_scale_is_the_best_one_and_never_negative(poses) -> None:
         assert ((factor * aligned - target).square().sum(dim=(1, 2)) > error).all()
     assert torch.equal(scale_align(-target, target), torch.zeros_like(target))
     assert scale_align(0 * target, target).isnan().all() and scale_align(target, 0 * target).isnan().all()
+
+
+def test_many_poses_are_as_few(poses) -> None:
+    """More than fit one step, and none."""
+    prediction, target = (x.repeat(25, 1, 1) for x in poses)
+    distances = aligned_distances(prediction, target)
+    assert torch.allclose(distances.reshape(25, 200, 15), aligned_distances(*poses).expand(25, 200, 15))
+    assert aligned_distances(prediction[:0], target[:0]).shape == (0, 15)
