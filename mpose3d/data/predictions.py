@@ -66,7 +66,8 @@ def read_picture_people(path: Path | str) -> PicturePeople:
         with_mm = all("joints_mm" in person for person in people)
         joints_px = [[joint or (0.0, 0.0) for joint in person["joints_px"]] for person in people]
         visible = [[joint is not None for joint in person["joints_px"]] for person in people]
-        px = np.array(joints_px, dtype=np.float64).reshape(len(people), -1, 2)
+        # an empty list has no joints to count
+        px = np.array(joints_px, dtype=np.float64).reshape(len(people), -1 if people else len(SKELETON), 2)
         mm = np.array([person["joints_mm"] for person in people] if with_mm else [], dtype=np.float64)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file of predictions") from None

@@ -20,8 +20,8 @@ _POINT = 1e-9
 _ILL_CONDITIONED = 1e-3
 _NEWTON_STEPS = 12
 
-# Poses in one step: what lies between fits a core's cache, and is too small for PyTorch to wake threads at every step.
-_CHUNK = 512
+# Poses in one step: what lies between then fits a core's cache.
+_CHUNK = 2048
 
 
 @full_precision
