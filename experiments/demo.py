@@ -1,6 +1,6 @@
 """`make demo`: two photographs become 3D people, and the small world is trained from scratch.
 
-    python -m experiments.demo --out out/demo
+python -m experiments.demo --out out/demo
 """
 
 from __future__ import annotations

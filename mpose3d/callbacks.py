@@ -1,17 +1,20 @@
-"""Callbacks of the stages: weights that stand by themselves, and pictures of what a stage sees."""
+"""Callbacks of the stages: weights that stand by themselves, pictures of what a stage sees, official scores."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import WandbLogger
 
+from mpose3d.metrics.mupots import Mode, Mupots3D
 from mpose3d.poses.scenes import Scenes
-from mpose3d.sample import Photographs, RenderedScenes
+from mpose3d.sample import AnnotatedPhotographs, Photographs, RenderedScenes
+from mpose3d.skeleton import MUPOTS_17, SKELETON
 from mpose3d.stages.cross_modal import CrossModalStage
 from mpose3d.visualise.pictures import beside, hmpaf_picture, overlay, write_picture
 
@@ -62,9 +65,7 @@ class Pictures(Callback):
         for name, drawn in pictures.items():
             self._log(trainer, f"{name}_{dataloader_idx}", drawn)
 
-    def _photographs(
-        self, stage: CrossModalStage, batch: Photographs | RenderedScenes
-    ) -> dict[str, list[np.ndarray]]:
+    def _photographs(self, stage: CrossModalStage, batch: Photographs | RenderedScenes) -> dict[str, list[np.ndarray]]:
         image = batch.image[: self.images]
         roots, people = stage.network(stage.teacher.encode(image))
         shown = (255 * image).byte().permute(0, 2, 3, 1).cpu().numpy()
@@ -112,3 +113,57 @@ class Pictures(Callback):
             folder.mkdir(parents=True, exist_ok=True)
             for i, picture in enumerate(pictures):
                 write_picture(folder / f"{name}_{i}_step{trainer.global_step}.png", picture)
+
+
+class MupotsScores(Callback):
+    """Scores a stage's people by the official MuPoTS-3D rules in `mpose3d test`, over `MupotsDataModule`.
+
+    Logs `mupots/<all or matched>/<pck, auc or mpjpe>`, the unweighted mean over sequences, and `.../<sequence>/...`.
+    A figure that is undefined (a sequence in which nobody was matched) is left out.
+
+    Args:
+        threshold: least probability of a root.
+    """
+
+    def __init__(self, threshold: float = 0.5) -> None:
+        self.threshold = threshold
+        self.metrics: dict[Mode, Mupots3D] = {}
+
+    def on_test_start(self, trainer: Trainer, pl_module: CrossModalStage) -> None:
+        names = tuple(sequence.name for sequence in trainer.datamodule.dataset.sequences)
+        self.metrics = {mode: Mupots3D(names, mode).to(pl_module.device) for mode in get_args(Mode)}
+
+    @torch.no_grad()
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: CrossModalStage,
+        outputs: Any,
+        batch: AnnotatedPhotographs,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        v = pl_module.teacher.encode(batch.image)
+        roots, people = pl_module.network(v, threshold=self.threshold)
+        # pixels of the input -> of the official picture; joints of the skeleton -> of MuPoTS, of which spine and head,
+        # its last two, cannot be had
+        px = (people.joints_px - batch.offset[:, None, None]) / batch.scale[:, None, None]
+        px, mm = (MUPOTS_17.from_skeleton(part)[0][..., : len(SKELETON), :] for part in (px, people.joints))
+        sequences = [trainer.datamodule.dataset.locate(index)[0].name for index in batch.index.tolist()]
+        for metric in self.metrics.values():
+            for name in sorted(set(sequences)):
+                of = torch.tensor([sequence == name for sequence in sequences], device=px.device)
+                metric.update(
+                    name, batch.points[of], batch.joints[of], batch.valid[of], px[of], mm[of], roots.valid[of]
+                )
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: CrossModalStage) -> None:
+        for mode, metric in self.metrics.items():
+            score = metric.compute()
+            parts = {"": score.mean} | {f"/{name}": part for name, part in score.sequences.items()}
+            values = {
+                f"mupots/{mode}{name}/{figure}": getattr(part, figure)
+                for name, part in parts.items()
+                for figure in ("pck", "auc", "mpjpe")
+            }
+            pl_module.log_dict({name: value for name, value in values.items() if math.isfinite(value)})

@@ -121,8 +121,10 @@ def _train(args: list[str]) -> int:
     import mpose3d.data.coco
     import mpose3d.data.cross_modal
     import mpose3d.data.images
+    import mpose3d.data.mupots
     import mpose3d.data.rendered
     import mpose3d.data.scenes
+    import mpose3d.data.threedpw
     import mpose3d.networks.cross_modal
     import mpose3d.networks.teacher
     import mpose3d.stages  # noqa: F401

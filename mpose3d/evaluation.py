@@ -24,11 +24,13 @@ from mpose3d.data.predictions import (
     read_picture_people,
     read_threedpw_people,
 )
+from mpose3d.inference import infer
 from mpose3d.metrics.coco import oks_average_precision, read_annotations
 from mpose3d.metrics.matching import assign_people
 from mpose3d.metrics.modules import MPJPE, PCK2D, BoxIoU
 from mpose3d.metrics.mupots import GROUPS, Mode, Mupots3D, MupotsScore, SequenceScore
 from mpose3d.metrics.threedpw import Challenge, FourteenJoints, scored_frames
+from mpose3d.networks.teacher import Teacher
 from mpose3d.skeleton import COCO_17, COCO_18, LSP_14, MUPOTS_17, SKELETON, SMPL_24
 
 
@@ -234,18 +236,33 @@ def evaluate_coco(annotations: Path, predictions: Path, out: Path | None = None)
     _write(out, "coco", [figures], figures)
 
 
-def compare_2d(annotations: Path, teacher: Path, student: Path, out: Path | None = None) -> None:
+def compare_2d(
+    annotations: Path,
+    predictions: Path,
+    photographs: list[Path] | None = None,
+    teacher: Teacher | None = None,
+    weights: str | None = None,
+    out: Path | None = None,
+) -> None:
     """Teacher against student in 2D: box IoU, 2D-MPJPE and 2D-PCK at 25 px over the joints that both have.
 
     Args:
         annotations: MuPoTS-3D folder, or COCO person_keypoints_*.json.
-        teacher: folder of the teacher's parse, in the format of `mpose3d infer`; absent joints are null.
-        student: folder of the student's people, in the same format.
+        predictions: folder that `mpose3d infer --teacher_people true` wrote.
+        photographs: folders to read first, into `predictions`.
+        teacher, weights: of `infer`, for the photographs.
         out: folder for 2d.csv and 2d.json.
     """
-    pictures = list(_common_pictures(annotations, teacher, student))
+    if photographs:
+        paths = [str(path) for path in photographs]
+        extra = {"teacher_people": True, "overlay": False, "page": False}
+        infer(paths, out=str(predictions), teacher=teacher, weights=weights, **extra)
+    pictures = list(_common_pictures(annotations, predictions))
     if not pictures:
-        raise FileNotFoundError(f"{teacher} and {student}: no picture of {annotations} is in both")
+        raise FileNotFoundError(
+            f"{predictions}: no picture of {annotations} has both NAME.json and NAME.teacher.json, which "
+            "`mpose3d infer --teacher_people true` writes"
+        )
     seen = [people.visible.any(dim=0) for _, _, people, _ in pictures]
     # the teacher's layout decides: a joint that it never gives is not shared
     shared = torch.stack(seen).any(dim=0)
@@ -288,13 +305,14 @@ def compare_2d(annotations: Path, teacher: Path, student: Path, out: Path | None
 _Picture = tuple[Tensor, Tensor, PicturePeople, PicturePeople]
 
 
-def _common_pictures(annotations: Path, teacher: Path, student: Path) -> Iterable[_Picture]:
-    """(joints (P, 15, 2) px, visible (P, 15), teacher's people, student's people) of every picture that both have.
+def _common_pictures(annotations: Path, predictions: Path) -> Iterable[_Picture]:
+    """(joints (P, 15, 2) px, visible (P, 15), teacher's people, student's people) of every picture read by both.
 
     All in pixels of the annotated picture, in the joints of `SKELETON`.
     """
     for name, size, points, visible in _annotated_pictures(Path(annotations)):
-        files = [Path(folder) / name for folder in (teacher, student)]
+        student = Path(predictions) / name
+        files = [student.with_suffix(".teacher.json"), student]
         if all(file.is_file() for file in files):
             people = (read_picture_people(file) for file in files)
             scaled = (p._replace(px=p.scaled_px(size), size=size) for p in people)

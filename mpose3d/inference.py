@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -64,7 +65,7 @@ class PhotographPeople:
             "image": image,
             "size": list(self.size),
             "camera": {"focal": self.camera.focal, "centre": list(self.camera.centre)},
-            "skeleton": {"names": list(SKELETON.names), "limbs": [list(limb) for limb in SKELETON.limbs]},
+            "skeleton": _skeleton(),
             "people": [
                 {
                     "joints_px": rounded(self.joints_px[p], 2),
@@ -108,8 +109,8 @@ class PeopleReader:
             )
         if pathway == "image" and (self.side != size or teacher.v_channels != network.v_channels):
             raise ValueError(
-                f"the pathway 'image' needs the teacher that the network was trained with ({network.v_channels} channels "
-                f"in V) at {size} px"
+                "the pathway 'image' needs the teacher that the network was trained with "
+                f"({network.v_channels} channels in V) at {size} px"
             )
         self.teacher, self.network = teacher.eval(), network.eval()
         self._ratio = self.side / size
@@ -133,9 +134,9 @@ class PeopleReader:
 
     def read(self, image: np.ndarray, box: Letterbox) -> PhotographPeople:
         """A letterboxed photograph (side, side, 3) uint8 RGB -> its people, in pixels of the photograph."""
-        device = next(self.network.parameters()).device
-        roots, people = self.detect(to_tensor(image)[None].to(device))
+        roots, people = self.detect(self._batch(image))
         found = roots.valid[0]
+
         def to_photograph(pixels: Tensor) -> np.ndarray:
             # the network's pixels -> the teacher's, which are the letterbox's -> the photograph's
             return box.to_image(self._ratio * (pixels[0, found].double() + 0.5) - 0.5).cpu().numpy()
@@ -150,6 +151,26 @@ class PeopleReader:
             embedding=people.embedding[0, found].cpu().numpy(),
         )
 
+    @torch.inference_mode()
+    def read_teacher(self, image: np.ndarray, box: Letterbox) -> dict[str, Any]:
+        """The teacher's own 2D people k_q in the format of `PhotographPeople.to_json`; unseen joints are None."""
+        teacher = self.teacher
+        k_q = parse(teacher(self._batch(image)), teacher.layout, teacher.stride)
+        points, visible = teacher.layout.to_skeleton(k_q.points, k_q.visible)
+        people = []
+        for p in k_q.valid[0].nonzero().flatten().tolist():
+            pixels = np.round(box.to_image(points[0, p].double()).cpu().numpy(), 2).tolist()
+            joints = [pixel if seen else None for pixel, seen in zip(pixels, visible[0, p].tolist(), strict=True)]
+            people.append({"joints_px": joints})
+        return {"version": FORMAT, "size": list(box.size), "skeleton": _skeleton(), "people": people}
+
+    def _batch(self, image: np.ndarray) -> Tensor:
+        return to_tensor(image)[None].to(next(self.network.parameters()).device)
+
+
+def _skeleton() -> dict[str, Any]:
+    return {"names": list(SKELETON.names), "limbs": [list(limb) for limb in SKELETON.limbs]}
+
 
 def infer(
     paths: list[str],
@@ -163,6 +184,7 @@ def infer(
     threshold: float = 0.5,
     overlay: bool = True,
     page: bool = True,
+    teacher_people: bool = False,
     device: str = "cpu",
 ) -> int:
     """Photographs, or folders of them -> 3D people: a JSON, a picture and a page for each.
@@ -181,6 +203,7 @@ def infer(
         threshold: least probability of a root.
         overlay: draw the people over the photograph beside a 3D view (NAME.png).
         page: write a page in which the 3D people can be turned (NAME.html).
+        teacher_people: write the teacher's own 2D people too (NAME.teacher.json), for `evaluate 2d`.
         device: where to run, "cpu" or "cuda".
 
     Returns:
@@ -194,8 +217,9 @@ def infer(
     failed = []
     for source, place in track(places, description="photographs"):
         try:
-            people = reader.read(*read_letterboxed(source, reader.side))
-            _write(people, source, Path(out) / place, overlay, page)
+            image, box = read_letterboxed(source, reader.side)
+            extra = {".teacher.json": json.dumps(reader.read_teacher(image, box))} if teacher_people else {}
+            _write(reader.read(image, box), source, Path(out) / place, overlay, page, extra)
         except (ValueError, FileNotFoundError) as error:
             failed.append(str(error))
     print(f"{len(places) - len(failed)} of {len(places)} photographs read, people written to {out}")
@@ -231,11 +255,16 @@ def output_places(paths: list[Path]) -> list[tuple[Path, Path]]:
     return found
 
 
-def _write(people: PhotographPeople, source: Path, place: Path, overlay: bool, page: bool) -> None:
-    """Write the people of `source` to `place` with the suffixes .json, .png and .html, each whole or not at all."""
+def _write(
+    people: PhotographPeople, source: Path, place: Path, overlay: bool, page: bool, extra: dict[str, str]
+) -> None:
+    """Write the people of `source` to `place` with the suffixes .json, .png and .html, each whole or not at all.
+
+    `extra` are other texts to write, by suffix.
+    """
     place.parent.mkdir(parents=True, exist_ok=True)
-    content = json.dumps(people.to_json(source.name), indent=1)
-    files = {".json": lambda path: path.write_text(content)}
+    texts = {".json": json.dumps(people.to_json(source.name), indent=1)} | extra
+    files = {suffix: partial(Path.write_text, data=text) for suffix, text in texts.items()}
     if overlay or page:
         image = read_image(source)
     if overlay:

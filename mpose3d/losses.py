@@ -83,6 +83,13 @@ def pose_error(
     return masked_mean(relative.norm(dim=-1).mean(-1), valid) / 1000
 
 
+def rotation_error(
+    rotation: Float[Tensor, "b p 3 3"], target: Float[Tensor, "b p 3 3"], valid: Bool[Tensor, "b p"]
+) -> Tensor:
+    """Rotation term of L_recon: mean distance of the rotated axes, 0 to 2."""
+    return masked_mean((rotation - target).norm(dim=-2).mean(-1), valid)
+
+
 def depth_error(code: Float[Tensor, "b p"], target: Float[Tensor, "b p"], valid: Bool[Tensor, "b p"]) -> Tensor:
     """Depth term of L_recon: mean absolute error of the depth code."""
     return masked_mean((code - target).abs(), valid)

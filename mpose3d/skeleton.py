@@ -184,7 +184,9 @@ def _matrix(rows: tuple[str, ...], columns: tuple[str, ...], weights: _Weights) 
 def _apply(matrix: Tensor, points: Tensor, visible: Tensor | None, source: str) -> tuple[Tensor, Tensor]:
     joints = matrix.shape[1]
     if points.shape[-2] != joints:
-        raise ValueError(f"expected {joints} joints of the layout {source!r}, got points of shape {tuple(points.shape)}")
+        raise ValueError(
+            f"expected {joints} joints of the layout {source!r}, got points of shape {tuple(points.shape)}"
+        )
     if visible is None:
         visible = torch.ones(points.shape[:-1], dtype=torch.bool, device=points.device)
     matrix = matrix.to(points)
@@ -312,7 +314,4 @@ LSP_14 = Layout(
     from_weights=_same("head_top", *_LIMB_JOINTS) | _MPI_NECK,
 )  # fmt: skip
 
-LAYOUTS = {
-    layout.name: layout
-    for layout in (MPOSE3D, MPI_15, COCO_18, COCO_17, MUPOTS_17, SMPL_24, H36M_17, LSP_14)
-}
+LAYOUTS = {layout.name: layout for layout in (MPOSE3D, MPI_15, COCO_18, COCO_17, MUPOTS_17, SMPL_24, H36M_17, LSP_14)}

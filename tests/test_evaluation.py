@@ -321,22 +321,22 @@ def test_coco_writes_its_figures(shared_data: Path, tmp_path: Path) -> None:
 
 class TestTeacherAgainstStudent:
     @pytest.fixture
-    def folders(self, mupots, tmp_path: Path) -> tuple[Path, Path, Path]:
+    def folders(self, mupots, tmp_path: Path) -> tuple[Path, Path]:
         """A teacher without head top, 3 px off, who misses a wrist; a student 8 px off, who misses a person."""
         root, arrays = mupots
-        teacher, student = tmp_path / "teacher", tmp_path / "student"
+        predictions = tmp_path / "people"
         for key, array in arrays.items():
             if key.startswith("TS3") and key.endswith("px"):
                 points = MUPOTS_17.to_skeleton(torch.from_numpy(array))[0].numpy()
-                name = f"TS3/{key[4:-3]}.json"
+                name = f"TS3/{key[4:-3]}"
                 parse = points + np.array([3.0, 0.0])
                 parse[:, SKELETON.index("head_top")] = np.nan
                 if key.endswith("000001/px"):
                     parse[0, SKELETON.index("r_wrist")] = np.nan
-                write_people(teacher / name, parse, None, (2048, 2048))
+                write_people(predictions / f"{name}.teacher.json", parse, None, (2048, 2048))
                 found = points[:1] if key.endswith("000002/px") else points
-                write_people(student / name, found + np.array([0.0, 8.0]), None, (2048, 2048))
-        return root, teacher, student
+                write_people(predictions / f"{name}.json", found + np.array([0.0, 8.0]), None, (2048, 2048))
+        return root, predictions
 
     def test_same_people_and_joints_for_both(self, folders, tmp_path: Path) -> None:
         compare_2d(*folders, out=tmp_path)
@@ -362,12 +362,13 @@ class TestTeacherAgainstStudent:
         points, visible = COCO_17.to_skeleton(torch.tensor(keypoints).reshape(1, 17, 3)[..., :2])
         half = ((points + 0.5) / 2 - 0.5).numpy()
         half[~visible.numpy()] = np.nan
-        write_people(tmp_path / "people" / "bus.json", half, None, (200, 100))
-        compare_2d(tmp_path / "coco.json", tmp_path / "people", tmp_path / "people", out=tmp_path)
+        for name in ("bus.json", "bus.teacher.json"):
+            write_people(tmp_path / "people" / name, half, None, (200, 100))
+        compare_2d(tmp_path / "coco.json", tmp_path / "people", out=tmp_path)
         result = json.loads((tmp_path / "2d.json").read_text())
         assert result["teacher"] == result["student"]
         assert result["teacher"]["mpjpe_2d"] == pytest.approx(0, abs=1e-4) and result["teacher"]["pck_2d"] == 100
 
     def test_no_common_picture_is_an_error(self, folders, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError, match="no picture"):
-            compare_2d(folders[0], folders[1], tmp_path / "empty")
+            compare_2d(folders[0], tmp_path / "empty")

@@ -106,7 +106,7 @@ def test_bad_photographs_are_listed_and_good_ones_done(network, folder, tmp_path
 
 def test_an_empty_folder_is_an_error(network, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match="no photograph .* in .*empty"):
+    with pytest.raises(FileNotFoundError, match=r"no photograph .* in .*empty"):
         run(tmp_path / "empty", tmp_path)
     assert not (tmp_path / "out").exists()
 

@@ -1,6 +1,6 @@
 """The five stages in the small world, from scratch, scored in millimetres on renders that no stage has seen.
 
-    python -m experiments.small.run --out out/small
+python -m experiments.small.run --out out/small
 """
 
 from __future__ import annotations
@@ -98,7 +98,9 @@ def report(out: Path) -> dict[str, dict[str, float]]:
         rows[f"after {stage}"] = score(teacher, network, unseen)
 
     people = sum(int(scenes.valid.sum()) for _, scenes in unseen)
-    table = Table("", "MPJPE mm", "PMPJPE mm", "roots found", title=f"{people} people in renders never seen in training")
+    table = Table(
+        "", "MPJPE mm", "PMPJPE mm", "roots found", title=f"{people} people in renders never seen in training"
+    )
     for name, row in rows.items():
         found = f"{row['found']:.0%}" if "found" in row else ""
         table.add_row(name, *(f"{row[key]:.0f}" if key in row else "" for key in ("mpjpe", "pmpjpe")), found)

@@ -8,15 +8,19 @@ import torch
 from torch import Tensor
 
 from mpose3d import losses
+from mpose3d.geometry.kinematics import canonicalize
 from mpose3d.metrics.functional import mpjpe, pmpjpe
 from mpose3d.networks.cross_modal import CrossModalNetwork
 from mpose3d.networks.teacher.base import Teacher
 from mpose3d.poses.scenes import Scenes
 from mpose3d.representations.hmpaf import HMPAF, parse, select_supplied
 from mpose3d.representations.neural import NeuralGrid, Roots
-from mpose3d.sample import Photographs, RenderedScenes
+from mpose3d.sample import AnnotatedPhotographs, Photographs, RenderedScenes
 from mpose3d.skeleton import SKELETON
 from mpose3d.stages.base import Stage
+
+#: what validation and test data may consist of
+ScoredBatch = Scenes | RenderedScenes | Photographs | AnnotatedPhotographs
 
 
 @dataclass(frozen=True)
@@ -24,14 +28,17 @@ class LossWeights:
     """Weights of the terms; a term of weight 0 is not computed.
 
     distl, distl_root: L_distl and the roots, against the teacher's parse.
-    recon_maps: F(G(m_syn)) against m_syn. recon_pose, recon_points, recon_depth, recon_root: the people of
-    H(G(m_syn)) against the scene's, in 3D, in 2D, in depth code, and their roots. ss: s against s~.
+    recon_maps: F(G(m_syn)) against m_syn. The other recon terms: the people of H(G(m_syn)) against the scene's, their
+    3D joints (pose), the same before T_R (canonical), T_R itself (rotation), 2D joints (points), depth code, and roots.
+    ss: s against s~.
     """
 
     distl: float = 1.0
     distl_root: float = 0.1
     recon_maps: float = 0.1
     recon_pose: float = 5.0
+    recon_canonical: float = 5.0
+    recon_rotation: float = 1.0
     recon_points: float = 5.0
     recon_depth: float = 1.0
     recon_root: float = 1.0
@@ -48,7 +55,7 @@ class CrossModalStage(Stage):
         weights: of the loss terms.
         amplitude: lowest height of the peaks of m_syn in training, drawn uniformly between it and 1 for every joint:
             a teacher is less sure of some joints than of others.
-        blur: narrowest and widest Gaussians of m_syn in training, in pixels, drawn uniformly for every joint; by default
+        blur: narrowest and widest Gaussians of m_syn in training, in pixels, uniform over joints; by default
             those of the network.
         jitter: standard deviation in pixels of the noise on the joints of m_syn in training.
     """
@@ -141,8 +148,13 @@ class CrossModalStage(Stage):
             representation.depth_code(people.depth),
             representation.depth_code(scenes.joints[..., SKELETON.root, 2]),
         )
+        p_c, rotation = canonicalize(scenes.joints)
+        root = SKELETON.root
+        relative = people.joints - people.joints[..., root, None, :]
         return terms | {
-            "recon_pose": losses.pose_error(people.joints, scenes.joints, SKELETON.root, scenes.valid),
+            "recon_pose": losses.pose_error(people.joints, scenes.joints, root, scenes.valid),
+            "recon_canonical": losses.pose_error(relative @ people.rotation, p_c, root, scenes.valid),
+            "recon_rotation": losses.rotation_error(people.rotation, rotation, scenes.valid),
             "recon_points": losses.keypoints(people.joints_px, projected, inside, representation.input_size),
             "recon_depth": losses.depth_error(code, target_code, scenes.valid),
             "recon_root": losses.root_error(grid.root, grid.offset, mask, offset),
@@ -166,16 +178,16 @@ class CrossModalStage(Stage):
 
     # scoring ---------------------------------------------------------------------------------------------------------
 
-    def validation_step(
-        self, batch: Scenes | RenderedScenes | Photographs, batch_idx: int, dataloader_idx: int = 0
-    ) -> None:
+    def validation_step(self, batch: ScoredBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
         self._score(batch, "val")
 
-    def test_step(self, batch: Scenes | RenderedScenes | Photographs, batch_idx: int, dataloader_idx: int = 0) -> None:
+    def test_step(self, batch: ScoredBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
         self._score(batch, "test")
 
-    def _score(self, batch: Scenes | RenderedScenes | Photographs, split: str) -> None:
+    def _score(self, batch: ScoredBatch, split: str) -> None:
         network = self.network
+        if isinstance(batch, AnnotatedPhotographs):
+            return  # a protocol's own callback scores these
         if isinstance(batch, Photographs):
             v = self.teacher.encode(batch.image)
             self.log_terms(f"{split}/photographs", self.distillation(v, network.h(v)), len(batch.image))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import official_layouts
 import pytest
+
+from tests.data import official_layouts
 
 
 @pytest.fixture

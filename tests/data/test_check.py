@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from official_layouts import write_mocap
 
 from mpose3d.data.check import TREES, check, check_dataset
+from tests.data.official_layouts import write_mocap
 
 
 def test_complete_folders(threedpw_root: Path, coco_root: Path, images_root: Path, tmp_path: Path, capsys) -> None:

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 from lightning import LightningModule, Trainer
-from official_layouts import write_picture
 
 from mpose3d.data.augmentation import Augmentation, compose
 from mpose3d.data.epochs import EpochSampler
 from mpose3d.data.images import ImageFolderDataModule, PhotographDataset, find_photographs
 from mpose3d.sample import Photographs
+from tests.data.official_layouts import write_picture
 
 
 def module(root: Path, **options) -> ImageFolderDataModule:

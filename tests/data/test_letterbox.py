@@ -12,11 +12,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from official_layouts import write_picture
 from PIL import Image
 
 from mpose3d.data.letterbox import Letterbox, from_reduced, letterbox, read_image, read_letterboxed, read_reduced, warp
 from mpose3d.geometry.camera import Camera
+from tests.data.official_layouts import write_picture
 
 sizes = st.integers(1, 5000)
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from official_layouts import JOINTS_15, STANDING, standing, write_bvh, write_mocap
 
 from mpose3d.data.mocap import read_motion_capture, split_clips
 from mpose3d.data.smpl import HEAD_TOP_VERTEX
 from mpose3d.geometry.kinematics import canonicalize
 from mpose3d.skeleton import MUPOTS_17, SKELETON, SMPL_24
+from tests.data.official_layouts import JOINTS_15, STANDING, standing, write_bvh, write_mocap
 
 _SHORTS = {"shoulder": "SHO", "elbow": "ELB", "wrist": "WRI", "knee": "KNE", "ankle": "ANK"}
 

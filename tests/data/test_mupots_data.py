@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
-from official_layouts import write_picture
 
 from mpose3d.data.mupots import MupotsDataModule, find_sequences, read_sequence
 from mpose3d.sample import AnnotatedPhotographs
+from tests.data.official_layouts import write_picture
 
 
 def cells(path: Path) -> np.ndarray:

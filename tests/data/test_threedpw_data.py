@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from official_layouts import python2_pickle, threedpw_content
 
 from mpose3d.data.threedpw import ThreeDPWDataModule, find_sequences, read_sequence
 from mpose3d.sample import AnnotatedPhotographs
+from tests.data.official_layouts import python2_pickle, threedpw_content
 
 
 def test_fields_are_those_of_the_file(threedpw_root: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 import torch.distributed
-from samples import compute_all, mupots_mean
+
+from tests.metrics.samples import compute_all, mupots_mean
 
 
 def main(rank: int, folder: Path) -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from samples import compute_all, mupots_mean, people, random_frames
 
 from mpose3d.metrics.functional import mpjpe, pmpjpe
 from mpose3d.metrics.modules import MPJPE
 from mpose3d.skeleton import SKELETON
+from tests.metrics.samples import compute_all, mupots_mean, people, random_frames
 
 ROOT = SKELETON.root
 

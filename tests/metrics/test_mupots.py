@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from samples import random_frames
 
 from mpose3d.evaluation import score_mupots
 from mpose3d.metrics.mupots import GROUPS, Mupots3D, match_people, rescale_bones
 from mpose3d.skeleton import MUPOTS_17
+from tests.metrics.samples import random_frames
 
 PELVIS = MUPOTS_17.index("pelvis")
 # parents of the official mpii_get_joints('relevant'), counted from 1

@@ -1,0 +1,48 @@
+"""Callbacks of the stages."""
+
+from __future__ import annotations
+
+import torch
+from lightning.pytorch import Trainer
+
+from mpose3d.callbacks import MupotsScores, NetworkFile, Pictures
+from mpose3d.data.mupots import MupotsDataModule
+from mpose3d.networks.cross_modal import CrossModalNetwork
+from tests.data.official_layouts import write_mupots
+from tests.stages.conftest import tiny_data, tiny_stage
+
+
+def trainer(tmp_path, *callbacks, **arguments) -> Trainer:
+    defaults = {"accelerator": "cpu", "max_epochs": 1, "logger": False, "enable_progress_bar": False}
+    defaults |= {"enable_model_summary": False, "default_root_dir": tmp_path, "num_sanity_val_steps": 0}
+    return Trainer(callbacks=list(callbacks), **(defaults | arguments))
+
+
+def test_the_network_file_holds_what_was_trained(tmp_path):
+    stage = tiny_stage("phase1")
+    trainer(tmp_path, NetworkFile()).fit(stage, tiny_data("phase1"))
+    written = CrossModalNetwork.from_file(tmp_path / "network.safetensors")
+    for key, value in stage.network.state_dict().items():
+        assert torch.equal(written.state_dict()[key], value), key
+
+
+def test_pictures_of_both_pathways_are_written_where_there_is_no_board(tmp_path):
+    stage = tiny_stage("phase1")
+    torch.nn.init.constant_(stage.network.h.root.bias[0], 5.0)  # people everywhere
+    trainer(tmp_path, Pictures(images=1)).validate(stage, tiny_data("phase1"), verbose=False)
+    written = {path.name for path in (tmp_path / "pictures").iterdir()}
+    assert written == {
+        "maps_in_and_out_0_0_step0.png",
+        "people_in_and_out_0_0_step0.png",
+        "photographs_1_0_step0.png",
+    }
+
+
+def test_official_scores_are_logged_by_test(tmp_path):
+    root = write_mupots(tmp_path)
+    stage = tiny_stage("phase1")
+    torch.nn.init.constant_(stage.network.h.root.bias[0], 5.0)
+    data = MupotsDataModule(str(root), image_size=32, batch_size=3)
+    (logged,) = trainer(tmp_path, MupotsScores()).test(stage, data, verbose=False)
+    assert 0 <= logged["mupots/all/pck"] <= 100
+    assert {"mupots/all/TS1/auc", "mupots/all/TS6/mpjpe"} <= set(logged)
