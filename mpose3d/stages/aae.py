@@ -28,6 +28,7 @@ class AAEStage(Stage):
         limits: weight of the degrees by which joints of Psi(phi_rand) overstep the joint limits. Not in the source;
             without it a quarter of the cube decodes to poses with some joint out of range (docs/prior.md).
         discriminator_learning_rate: of Disc.
+        optimizer: see `Stage`.
     """
 
     def __init__(
@@ -38,12 +39,9 @@ class AAEStage(Stage):
         adversarial: float = 1.0,
         limits: float = 1.0,
         discriminator_learning_rate: float = 1e-3,
-        learning_rate: float = 1e-3,
-        weight_decay: float = 0.0,
-        warmup: int = 100,
-        decay: bool = True,
+        **optimizer: Any,
     ) -> None:
-        super().__init__(learning_rate, weight_decay, warmup, decay)
+        super().__init__(**optimizer)
         self.save_hyperparameters()
         self.phi = PoseEncoder(embedding)
         self.psi = PoseEmbeddingDecoder(embedding)

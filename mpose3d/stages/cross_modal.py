@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -58,6 +59,7 @@ class CrossModalStage(Stage):
         blur: narrowest and widest Gaussians of m_syn in training, in pixels, uniform over joints; by default
             those of the network.
         jitter: standard deviation in pixels of the noise on the joints of m_syn in training.
+        optimizer: see `Stage`.
     """
 
     def __init__(
@@ -69,12 +71,9 @@ class CrossModalStage(Stage):
         amplitude: float = 1.0,
         blur: tuple[float, float] | None = None,
         jitter: float = 0.0,
-        learning_rate: float = 1e-3,
-        weight_decay: float = 0.0,
-        warmup: int = 100,
-        decay: bool = True,
+        **optimizer: Any,
     ) -> None:
-        super().__init__(learning_rate, weight_decay, warmup, decay)
+        super().__init__(**optimizer)
         self.save_hyperparameters(ignore=["teacher", "network", "weights"])
         for name in ("layout", "v_channels", "stride"):
             theirs, ours = getattr(teacher, name), getattr(network, name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch.nn import functional
 
@@ -19,6 +21,7 @@ class TeacherStage(Stage):
         teacher: E and F, to be trained.
         sigma: width in pixels of the Gaussians of the targets.
         peaks: extra weight of cells near joints and limbs, which are few; 0 is the plain loss.
+        optimizer: see `Stage`.
     """
 
     def __init__(
@@ -26,12 +29,9 @@ class TeacherStage(Stage):
         teacher: Teacher,
         sigma: float = 7.0,
         peaks: float = 0.0,
-        learning_rate: float = 1e-3,
-        weight_decay: float = 0.0,
-        warmup: int = 100,
-        decay: bool = True,
+        **optimizer: Any,
     ) -> None:
-        super().__init__(learning_rate, weight_decay, warmup, decay)
+        super().__init__(**optimizer)
         self.save_hyperparameters(ignore=["teacher"])
         self.teacher = teacher
         self.sigma = sigma
