@@ -64,7 +64,17 @@ def evaluate_mupots(
         notes.append("15 joints: the neck hangs on the pelvis, and MPJPE is over 15 joints (official: 17).")
     if mode == "all":
         notes.append("MPJPE counts a person who was not found with about 173 m, as the official evaluator does.")
-    shown = ["sequence", "frames", "annotated", "found", "pck", "auc", "mpjpe", *(f"pck_{group}" for group in GROUPS)]
+    shown = [
+        "sequence",
+        "frames",
+        "annotated",
+        "found",
+        "pck",
+        "auc",
+        "mpjpe",
+        "pmpjpe",
+        *(f"pck_{group}" for group in GROUPS),
+    ]
     _print(f"MuPoTS-3D, {mode} people, root-relative (percent, percent, mm)", rows, shown, notes)
     content = {
         "sequences": {
@@ -115,7 +125,7 @@ def score_mupots(
 
 def _mupots_figures(score: SequenceScore) -> dict[str, float]:
     return {
-        **{key: getattr(score, key) for key in ("pck", "auc", "mpjpe")},
+        **{key: getattr(score, key) for key in ("pck", "auc", "mpjpe", "pmpjpe")},
         **{f"{key}_{group}": getattr(part, key) for key in ("pck", "auc") for group, part in score.groups.items()},
         **{f"mpjpe_{joint}": error for joint, error in score.joints.items()},
     }

@@ -28,6 +28,9 @@ from mpose3d.visualise.pictures import write_picture
 
 Pathway = Literal["image", "hmpaf", "keypoints"]
 
+#: side of a teacher's input where nothing else is asked for: what OpenPose and its kin were trained at
+TEACHER_SIZE = 368
+
 #: version of the JSON that `infer` writes (docs/flow.md)
 FORMAT = 1
 
@@ -181,7 +184,7 @@ def infer(
     pathway: Pathway = "hmpaf",
     teacher_size: int | None = None,
     max_people: int = 20,
-    threshold: float = 0.5,
+    threshold: float = 0.3,
     overlay: bool = True,
     page: bool = True,
     teacher_people: bool = False,
@@ -198,7 +201,7 @@ def infer(
         weights: `network.safetensors` of a stage; by default the weights that ship with the package.
         teacher: the 2D network; by default mobilenet_thin, which is fetched on first use.
         pathway: "image", "hmpaf" or "keypoints", see docs/flow.md.
-        teacher_size: side of the teacher's input in pixels.
+        teacher_size: side of the teacher's input in pixels; by default 368, or the network's by the pathway "image".
         max_people: most people in a photograph.
         threshold: least probability of a root.
         overlay: draw the people over the photograph beside a 3D view (NAME.png).
@@ -212,6 +215,7 @@ def infer(
     places = output_places([Path(path) for path in paths])
     network = CrossModalNetwork.from_file(weights or assets.weights_file("photographs"))
     teacher = teacher or MobilenetThin(str(assets.teacher_file("mobilenet_thin")))
+    teacher_size = teacher_size or (None if pathway == "image" else TEACHER_SIZE)
     reader = PeopleReader(teacher.to(device), network.to(device), pathway, teacher_size, max_people, threshold)
 
     failed = []

@@ -90,7 +90,7 @@ class TestMupots:
         assert content["sequences"]["TS3"]["groups"]["Head"]["pck"] == pytest.approx(expected)
         assert content["mean"]["pck"] == pytest.approx((expected + 100) / 2)
         lines = (tmp_path / "out" / f"mupots_{mode}.csv").read_text().splitlines()
-        assert lines[0].startswith("sequence,frames,annotated,found,pck,auc,mpjpe,pck_Head")
+        assert lines[0].startswith("sequence,frames,annotated,found,pck,auc,mpjpe,pmpjpe,pck_Head")
         assert [line.split(",")[0] for line in lines[1:]] == ["TS3", "TS11", "mean"]
         printed = capsys.readouterr().out
         assert "11 of 12" in printed and "…" not in printed

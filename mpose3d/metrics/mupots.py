@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torchmetrics import Metric
 
-from mpose3d.metrics.functional import AUC_THRESHOLDS
+from mpose3d.metrics.functional import AUC_THRESHOLDS, pmpjpe
 from mpose3d.skeleton import MUPOTS_17
 
 Mode = Literal["all", "matched"]
@@ -80,7 +80,10 @@ class Score(NamedTuple):
 
 
 class SequenceScore(NamedTuple):
-    """A `Score` with its parts: `groups` by the names of `GROUPS`, `joints` the MPJPE (mm) of each predicted joint."""
+    """A `Score` with its parts: `groups` by the names of `GROUPS`, `joints` the MPJPE (mm) of each predicted joint.
+
+    `pmpjpe` (mm) is not official: MPJPE of the people found after the best similarity of each.
+    """
 
     pck: float
     auc: float
@@ -89,6 +92,7 @@ class SequenceScore(NamedTuple):
     joints: dict[str, float]
     annotated: int
     found: int
+    pmpjpe: float
 
 
 class MupotsScore(NamedTuple):
@@ -170,6 +174,7 @@ class Mupots3D(Metric):
     scored: Tensor
     annotated: Tensor
     found: Tensor
+    aligned: Tensor
 
     def __init__(self, sequences: tuple[str, ...], mode: Mode = "all", **kwargs) -> None:
         if mode not in get_args(Mode):
@@ -184,6 +189,7 @@ class Mupots3D(Metric):
             ("scored", (count, len(MUPOTS_17)), torch.long),
             ("annotated", (count,), torch.long),
             ("found", (count,), torch.long),
+            ("aligned", (count,), torch.float64),
         ):
             self.add_state(name, torch.zeros(shape, dtype=dtype), dist_reduce_fx="sum")
 
@@ -230,6 +236,9 @@ class Mupots3D(Metric):
         self.correct[at] += (distance[:, _SCORED, None] < thresholds).sum(dim=0)
         self.annotated[at] += annotated.sum()
         self.found[at] += found.sum()
+        frame, person = found.nonzero(as_tuple=True)
+        taken = predicted_mm[frame, matching[frame, person]]
+        self.aligned[at] += pmpjpe(taken, target_mm[frame, person, :joints].to(taken)).double().sum()
 
     def compute(self) -> MupotsScore:
         scores = {name: self._sequence(at) for at, name in enumerate(self.sequences)}
@@ -257,4 +266,5 @@ class Mupots3D(Metric):
             joints={name: mpjpe[j].item() for j, name in enumerate(MUPOTS_17.names) if predicted[j]},
             annotated=int(self.annotated[at]),
             found=int(self.found[at]),
+            pmpjpe=(self.aligned[at] / self.found[at]).item(),
         )
