@@ -32,7 +32,15 @@ STAGES = ("teacher", "aae", "distill", "phase1", "phase2")
 
 #: the small world of the configs, with a seed that none of them has
 UNSEEN = RenderedWorld(
-    input_size=112, people=(1, 2), height=(0.5, 0.95), free_rotation=0.0, batch_size=32, val_batches=4, seed=2**20
+    input_size=112,
+    people=(1, 2),
+    height=(0.5, 0.8),
+    margin=0.3,
+    tilt=10.0,
+    free_rotation=0.0,
+    batch_size=32,
+    val_batches=4,
+    seed=2**20,
 )
 
 
@@ -109,7 +117,7 @@ def report(out: Path) -> dict[str, dict[str, float]]:
     Console().print(table)
     (out / "small_world.json").write_text(json.dumps(rows, indent=1))
     write_picture(out / "people.png", people_of_a_render(teacher, network, unseen[0]))
-    write_picture(out / "curves.png", curves({stage: _losses(out / stage / "metrics.csv") for stage in STAGES}))
+    write_picture(out / "curves.png", curves({stage: _losses(out / stage / "metrics.csv") for stage in STAGES}, log=True))
     return rows
 
 

@@ -115,7 +115,7 @@ class SyntheticScenes(SyntheticPoses):
 
     Args:
         input_size, focal_ratio: the fixed camera; they must be those of the network.
-        people, height, tilt, free_rotation, stature, occlusion, dropped: see `SceneSampler`. Scenes for validation
+        people, height, margin, tilt, free_rotation, stature, occlusion, dropped: see `SceneSampler`. Scenes for validation
             are sampled alike, with nothing dropped.
         poses: see `SyntheticPoses`.
     """
@@ -126,6 +126,7 @@ class SyntheticScenes(SyntheticPoses):
         focal_ratio: float = 0.8,
         people: tuple[int, int] = (1, 8),
         height: tuple[float, float] = (0.15, 1.2),
+        margin: float = 0.0,
         tilt: float = 20.0,
         free_rotation: float = 0.1,
         stature: float = 0.0,
@@ -139,6 +140,7 @@ class SyntheticScenes(SyntheticPoses):
         self.placement = {
             "people": people,
             "height": height,
+            "margin": margin,
             "tilt": tilt,
             "free_rotation": free_rotation,
             "stature": stature,

@@ -40,6 +40,7 @@ class SceneSampler:
         people: fewest and most people in a scene.
         height: smallest and largest apparent height of a standing person, as a fraction of the image's side;
             log-uniform, and with it the depth.
+        margin: least distance between a root and the border, as a fraction of the image's side.
         tilt: standard deviation in degrees of pitch and roll about upright; yaw is uniform.
         free_rotation: fraction of people whose rotation is uniform over all rotations (lying, upside down).
         stature: standard deviation of a person's size about the skeleton's, as a fraction.
@@ -55,6 +56,7 @@ class SceneSampler:
     image_size: int
     people: tuple[int, int] = (1, 8)
     height: tuple[float, float] = (0.15, 1.2)
+    margin: float = 0.0
     tilt: float = 20.0
     free_rotation: float = 0.1
     stature: float = 0.0
@@ -67,6 +69,8 @@ class SceneSampler:
             raise ValueError(f"people must be (fewest, most) with 1 <= fewest <= most, not {self.people}")
         if not 0 < self.height[0] <= self.height[1]:
             raise ValueError(f"height must be (smallest, largest) fractions of the image, not {self.height}")
+        if not 0 <= self.margin < 0.5:
+            raise ValueError(f"margin must be in [0, 0.5), not {self.margin}")
 
     def sample(self, scenes: int, generator: torch.Generator) -> Scenes:
         """Scenes on the generator's device; the same state of the generator gives the same scenes."""
@@ -81,7 +85,8 @@ class SceneSampler:
         valid = torch.arange(most, device=device) < count
         height = torch.exp(uniform(*shape, low=math.log(self.height[0]), high=math.log(self.height[1])))
         depth = self.camera.focal * SKELETON.stature / (height * self.image_size)
-        root_px = uniform(*shape, 2, low=-0.5, high=self.image_size - 0.5)
+        border = self.margin * self.image_size - 0.5
+        root_px = uniform(*shape, 2, low=border, high=self.image_size - 1 - border)
         valid = valid & ~self._crowded(root_px, depth, valid)
 
         # who, turned how
