@@ -18,7 +18,7 @@ def test_the_import_example_trains(tmp_path):
         max_steps=2, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False, default_root_dir=tmp_path, limit_val_batches=0,
     )  # fmt: skip
-    trainer.fit(names["Lifter"](), names["data"])
+    trainer.fit(names["MyPrior"](), names["data"])
     assert trainer.global_step == 2
 
 

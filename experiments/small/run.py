@@ -117,7 +117,9 @@ def report(out: Path) -> dict[str, dict[str, float]]:
     Console().print(table)
     (out / "small_world.json").write_text(json.dumps(rows, indent=1))
     write_picture(out / "people.png", people_of_a_render(teacher, network, unseen[0]))
-    write_picture(out / "curves.png", curves({stage: _losses(out / stage / "metrics.csv") for stage in STAGES}, log=True))
+    write_picture(
+        out / "curves.png", curves({stage: _losses(out / stage / "metrics.csv") for stage in STAGES}, log=True)
+    )
     return rows
 
 

@@ -115,8 +115,8 @@ class SyntheticScenes(SyntheticPoses):
 
     Args:
         input_size, focal_ratio: the fixed camera; they must be those of the network.
-        people, height, margin, tilt, free_rotation, stature, occlusion, dropped: see `SceneSampler`. Scenes for validation
-            are sampled alike, with nothing dropped.
+        people, height, margin, tilt, free_rotation, stature, occlusion, dropped: see `SceneSampler`. For validation
+            scenes are sampled alike, with nothing dropped.
         poses: see `SyntheticPoses`.
     """
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from mpose3d import losses
 from mpose3d.geometry.kinematics import canonicalize
 from mpose3d.metrics.functional import mpjpe, pmpjpe
-from mpose3d.networks.cross_modal import CrossModalNetwork
+from mpose3d.networks.cross_modal import CrossModalNetwork, Detection
 from mpose3d.networks.teacher.base import Teacher
 from mpose3d.poses.scenes import Scenes
 from mpose3d.representations.hmpaf import HMPAF, parse, select_supplied
@@ -182,6 +182,10 @@ class CrossModalStage(Stage):
 
     def test_step(self, batch: ScoredBatch, batch_idx: int, dataloader_idx: int = 0) -> None:
         self._score(batch, "test")
+
+    def predict_step(self, batch: Photographs, batch_idx: int) -> Detection:
+        """H(E(I)): the people of unlabelled images, in pixels of the input."""
+        return self.network(self.teacher.encode(batch.image))
 
     def _score(self, batch: ScoredBatch, split: str) -> None:
         network = self.network

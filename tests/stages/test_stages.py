@@ -105,6 +105,14 @@ def test_phase_1_takes_scenes_alone():
     torch.testing.assert_close(stage.training_step(scenes, 0), stage.total(stage.reconstruction(scenes)))
 
 
+def test_predict_gives_the_people_of_every_photograph():
+    stage, data = tiny_stage("phase1"), tiny_data("distill")
+    data.setup()
+    photographs = data.make(0, torch.Generator().manual_seed(0))
+    roots, people = stage.eval().predict_step(photographs, 0)
+    assert roots.valid.shape == people.depth.shape == (2, 16)
+
+
 def test_the_gradient_of_self_supervision_reaches_h_through_the_drawing():
     """Phase 2 learns through a frozen G: the drawing must be differentiable."""
     stage = tiny_stage("phase2")
