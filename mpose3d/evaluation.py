@@ -19,7 +19,6 @@ from mpose3d.data import mupots, threedpw
 from mpose3d.data.lsp14 import regress_lsp14
 from mpose3d.data.predictions import (
     PicturePeople,
-    mupots_picture_size,
     read_mupots_people,
     read_picture_people,
     read_threedpw_people,
@@ -336,7 +335,7 @@ def _annotated_pictures(annotations: Path) -> Iterable[tuple[str, tuple[int, int
             sequence = mupots.read_sequence(folder)
             points, visible = MUPOTS_17.to_skeleton(sequence.annot2)
             for frame, valid in enumerate(sequence.valid):
-                size = mupots_picture_size(folder.name)
+                size = mupots.official_size(folder.name)
                 yield f"{folder.name}/img_{frame:06d}.json", size, points[frame, valid], visible[frame, valid]
         return
     content = read_annotations(annotations)

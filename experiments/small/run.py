@@ -18,13 +18,12 @@ from rich.table import Table
 
 from mpose3d.cli import main as mpose3d
 from mpose3d.data.rendered import RenderedWorld
-from mpose3d.metrics.functional import mpjpe, pmpjpe
+from mpose3d.metrics.functional import pmpjpe
 from mpose3d.networks.cross_modal import CrossModalNetwork
 from mpose3d.networks.teacher import SmallTeacher, Teacher
 from mpose3d.poses.artificial import ArtificialPoses
-from mpose3d.representations.neural import Roots
 from mpose3d.sample import RenderedScenes
-from mpose3d.skeleton import SKELETON
+from mpose3d.stages.cross_modal import scene_errors
 from mpose3d.visualise.pictures import beside, curves, overlay, write_picture
 
 HERE = Path(__file__).parent
@@ -69,20 +68,11 @@ def train(out: Path, stages: tuple[str, ...] = STAGES, overrides: list[str] | No
 
 @torch.inference_mode()
 def score(teacher: Teacher, network: CrossModalNetwork, unseen: list[RenderedScenes]) -> dict[str, float]:
-    """Errors in mm of everybody, read at their true root cells, and the fraction of roots that H found itself."""
-    representation = network.representation
-    errors: dict[str, list[torch.Tensor]] = {"mpjpe": [], "pmpjpe": [], "found": []}
-    for image, scenes in unseen:
-        grid = network.eval().h(teacher.eval().encode(image))
-        root_px = representation.project(scenes.joints)[..., SKELETON.root, :]
-        people = representation.decode(grid, Roots(root_px, scenes.valid.float(), scenes.valid), network.psi)
-        predicted, truth = people.joints[scenes.valid], scenes.joints[scenes.valid]
-        found = representation.find_roots(grid, max_people=20)
-        apart = torch.cdist(root_px, found.px).masked_fill(~found.valid[:, None], torch.inf).amin(-1)
-        errors["mpjpe"].append(mpjpe(predicted, truth, root=SKELETON.root))
-        errors["pmpjpe"].append(pmpjpe(predicted, truth))
-        errors["found"].append((apart[scenes.valid] < representation.stride).float())
-    return {name: float(torch.cat(values).mean()) for name, values in errors.items()}
+    """Means of `scene_errors` over all people in the renders."""
+    teacher.eval()
+    network.eval()
+    errors = [scene_errors(network, network.h(teacher.encode(image)), scenes) for image, scenes in unseen]
+    return {name: float(torch.cat([batch[name] for batch in errors]).mean()) for name in errors[0]}
 
 
 def constant_pose(unseen: list[RenderedScenes]) -> dict[str, float]:

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mpose3d.data.arrays_pickle import read_arrays_pickle
+from mpose3d.data.mupots import official_size
 from mpose3d.skeleton import LSP_14, MUPOTS_17, SKELETON, SMPL_24
 
 # A neck this close (mm, median) to the midpoint of the shoulders is ours; that of MuPoTS-3D lies 58 mm above it.
@@ -93,11 +94,6 @@ def read_picture_people(path: Path | str) -> PicturePeople:
     )
 
 
-def mupots_picture_size(sequence: str) -> tuple[int, int]:
-    """Width and height of the official pictures of "TS1" to "TS20"."""
-    return (2048, 2048) if int(sequence.removeprefix("TS")) <= 5 else (1920, 1080)
-
-
 def read_mupots_people(path: Path | str, frames: Mapping[str, int]) -> dict[str, SequencePeople]:
     """Predictions for the sequences in `frames`, which says how many frames each has.
 
@@ -135,7 +131,7 @@ _Frames = dict[int, tuple[Tensor, Tensor]]
 
 
 def _read_mupots_folder(folder: Path, name: str) -> _Frames:
-    width, height = mupots_picture_size(name)
+    width, height = official_size(name)
     frames = {}
     for path in sorted(folder.glob("img_*.json")):
         number = path.stem.removeprefix("img_")

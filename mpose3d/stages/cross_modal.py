@@ -202,17 +202,23 @@ class CrossModalStage(Stage):
             self._log_errors(grid, batch, f"{split}/scenes")
 
     def _log_errors(self, grid: NeuralGrid, scenes: Scenes, name: str) -> None:
-        """Errors in mm of everybody, read at their true root cells, and the fraction of roots that H found itself."""
-        representation = self.network.representation
-        root_px = representation.project(scenes.joints)[..., SKELETON.root, :]
-        roots = Roots(root_px, scenes.valid.float(), scenes.valid)
-        people = representation.decode(grid, roots, self.network.psi)
-        predicted, truth = people.joints[scenes.valid], scenes.joints[scenes.valid]
-        found = representation.find_roots(grid, max_people=20)
-        apart = torch.cdist(root_px, found.px).masked_fill(~found.valid[:, None], torch.inf).amin(-1)
-        errors = {
-            "mpjpe": mpjpe(predicted, truth, root=SKELETON.root).mean(),
-            "pmpjpe": pmpjpe(predicted, truth).mean(),
-            "found": (apart[scenes.valid] < representation.stride).float().mean(),
-        }
-        self.log_terms(name, errors, len(predicted))
+        errors = scene_errors(self.network, grid, scenes)
+        self.log_terms(name, {key: value.mean() for key, value in errors.items()}, int(scenes.valid.sum()))
+
+
+def scene_errors(network: CrossModalNetwork, grid: NeuralGrid, scenes: Scenes) -> dict[str, Tensor]:
+    """Of everybody in the scenes: `mpjpe` and `pmpjpe` in mm, read at the true root cell, and `found`.
+
+    `found` is 1 where H found a root of its own within a cell of the true one, else 0.
+    """
+    representation = network.representation
+    root_px = representation.project(scenes.joints)[..., SKELETON.root, :]
+    people = representation.decode(grid, Roots(root_px, scenes.valid.float(), scenes.valid), network.psi)
+    predicted, truth = people.joints[scenes.valid], scenes.joints[scenes.valid]
+    found = representation.find_roots(grid, max_people=20)
+    apart = torch.cdist(root_px, found.px).masked_fill(~found.valid[:, None], torch.inf).amin(-1)
+    return {
+        "mpjpe": mpjpe(predicted, truth, root=SKELETON.root),
+        "pmpjpe": pmpjpe(predicted, truth),
+        "found": (apart[scenes.valid] < representation.stride).float(),
+    }
