@@ -15,7 +15,9 @@ from mpose3d.metrics.mupots import Mode, Mupots3D
 from mpose3d.poses.scenes import Scenes
 from mpose3d.sample import AnnotatedPhotographs, Photographs, RenderedScenes
 from mpose3d.skeleton import MUPOTS_17, SKELETON
+from mpose3d.stages.aae import AAEStage
 from mpose3d.stages.cross_modal import CrossModalStage
+from mpose3d.stages.lifter import LifterStage
 from mpose3d.visualise.pictures import beside, hmpaf_picture, overlay, write_picture
 
 
@@ -24,15 +26,18 @@ def _run_folder(trainer: Trainer) -> Path:
 
 
 class NetworkFile(Callback):
-    """Writes G, H and Psi as `network.safetensors` in the run's folder after every epoch.
+    """Writes what a stage gives to others as `network.safetensors` in the run's folder after every epoch.
 
     The next stage takes the file as its `init`, and `mpose3d infer --weights` reads it. A checkpoint, which holds only
     what its stage trains, serves to resume.
     """
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: CrossModalStage) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: CrossModalStage | AAEStage | LifterStage) -> None:
         if trainer.is_global_zero:
             pl_module.network.save(_run_folder(trainer) / "network.safetensors")
+
+    # where weights are averaged, they are by now: their callback stands before this one
+    on_train_end = on_train_epoch_end
 
 
 class Pictures(Callback):

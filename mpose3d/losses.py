@@ -41,8 +41,8 @@ def hinge_generator(fake: Float[Tensor, "n d"]) -> Tensor:
     return -fake.mean()
 
 
-def overstep(excess: Float[Tensor, "... 15"]) -> Tensor:
-    """Mean degrees of arc by which joints overstep their limits (`JointLimits.excess`)."""
+def overstep(excess: Float[Tensor, ...]) -> Tensor:
+    """Mean amount by which limits are overstepped: degrees of `JointLimits.excess`, mm of `self_intersection`."""
     return functional.relu(excess).mean()
 
 

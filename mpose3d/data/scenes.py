@@ -115,8 +115,8 @@ class SyntheticScenes(SyntheticPoses):
 
     Args:
         input_size, focal_ratio: the fixed camera; they must be those of the network.
-        people, height, margin, tilt, free_rotation, stature, occlusion, dropped: see `SceneSampler`. For validation
-            scenes are sampled alike, with nothing dropped.
+        people, height, margin, tilt, free_rotation, stature, proportions, occlusion, dropped: see `SceneSampler`. For
+            validation scenes are sampled alike, with nothing dropped and the skeleton's own proportions.
         poses: see `SyntheticPoses`.
     """
 
@@ -130,6 +130,7 @@ class SyntheticScenes(SyntheticPoses):
         tilt: float = 20.0,
         free_rotation: float = 0.1,
         stature: float = 0.0,
+        proportions: float = 0.0,
         occlusion: float = 0.0,
         dropped: float = 0.0,
         **poses: Any,
@@ -146,13 +147,17 @@ class SyntheticScenes(SyntheticPoses):
             "stature": stature,
             "occlusion": occlusion,
         }
-        self.dropped = dropped
+        self.dropped, self.proportions = dropped, proportions
 
     def setup(self, stage: str | None = None) -> None:
         super().setup(stage)
         self.samplers = [
-            SceneSampler(source, self.camera, self.input_size, dropped=dropped, **self.placement)
-            for source, dropped in zip(self.sources, (self.dropped, 0.0), strict=True)
+            SceneSampler(
+                source, self.camera, self.input_size, dropped=dropped, proportions=proportions, **self.placement
+            )
+            for source, dropped, proportions in zip(
+                self.sources, (self.dropped, 0.0), (self.proportions, 0.0), strict=True
+            )
         ]
 
     def make(self, split: int, generator: torch.Generator) -> Scenes:

@@ -112,10 +112,12 @@ def canonical_to_local(p_c: Tensor) -> Tensor:
 
 @full_precision
 def local_to_canonical(p_l: Tensor, lengths: Tensor | None = None) -> Tensor:
-    """FK: unit directions in local frames -> canonical pose (..., 15, 3), the exact inverse of T_L.
+    """FK: directions in local frames -> canonical pose (..., 15, 3), the exact inverse of T_L.
 
-    `lengths` (..., 15) are the bone lengths in mm; by default those of `SKELETON` (one fixed table, section 1b).
+    Directions may have any length but 0. `lengths` (..., 15) are the bone lengths in mm; by default those of
+    `SKELETON` (one fixed table, section 1b).
     """
+    p_l = normalize(p_l)
     if lengths is None:
         lengths = p_l.new_tensor(SKELETON.bone_lengths)
     directions, position = torch.zeros_like(p_l), torch.zeros_like(p_l)

@@ -3,11 +3,16 @@
 All three follow the kinematic tree (Du et al., CVPR 2015): limbs -> arms, legs, trunk -> upper and lower body ->
 whole body. They take and give local poses p_l, and inside work on the same limb directions in the canonical frame:
 these are continuous where local frames are singular (a thigh pointing straight ahead), and p_l is not.
+
+A pose has 21 degrees of freedom and phi has 32 numbers, as many as the free directions have coordinates: ten of three,
+and r_hip in its plane with two. The 11 numbers that are not pose are the lengths of Psi's directions. FK and the limits
+are blind to them, Phi reads them, so that phi = Phi.Psi(phi) can hold; T_L gives every pose lengths of 1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -15,6 +20,9 @@ from torch import Tensor, nn
 
 from mpose3d.geometry.kinematics import canonical_to_local, limb_directions, local_to_canonical
 from mpose3d.geometry.precision import normalize
+from mpose3d.networks.saved import SavedNetwork
+from mpose3d.networks.teacher.weights import load_weights, read_weights
+from mpose3d.poses.limits import JointLimits
 from mpose3d.skeleton import SKELETON
 
 # Joints whose limbs are free to point; every other direction follows from these or is constant.
@@ -45,6 +53,11 @@ _PATHS = _paths()
 def _canonical_directions(p_l: Tensor) -> Tensor:
     """p_l (..., 15, 3) -> unit directions of the limbs in the canonical frame (..., 15, 3)."""
     return limb_directions(local_to_canonical(p_l, p_l.new_ones(len(SKELETON))))
+
+
+def _lengths(p_l: Tensor) -> Tensor:
+    """Lengths (..., 15, 1) of the rows of p_l, with a finite gradient at 0."""
+    return p_l.square().sum(-1, keepdim=True).clamp_min(1e-12).sqrt()
 
 
 def _layer(before: int, after: int) -> nn.Sequential:
@@ -87,20 +100,22 @@ class PoseEncoder(nn.Module):
         self.skip = nn.Linear(3 * len(_FREE), embedding)
 
     def forward(self, p_l: Float[Tensor, "*n 15 3"]) -> Float[Tensor, "*n e"]:
-        directions = _canonical_directions(p_l)
+        directions = _canonical_directions(p_l) * _lengths(p_l)
         *_, whole = self.tree(directions)
         return (self.embed(whole) + self.skip(directions[..., _FREE, :].flatten(-2))).tanh()
 
 
 class PoseEmbeddingDecoder(nn.Module):
-    """Psi: embedding (..., `embedding`) -> local pose (..., 15, 3), always valid for FK.
+    """Psi: embedding (..., `embedding`) -> local pose (..., 15, 3), always valid for FK and within the joint limits.
 
-    The mirror of `PoseEncoder`: whole body -> upper and lower -> arms, legs, trunk -> limbs. Free limbs get unit
-    directions, r_hip one in the plane YZ; l_hip, l_shoulder, neck and pelvis follow.
+    The mirror of `PoseEncoder`: whole body -> upper and lower -> arms, legs, trunk -> limbs. Free limbs get directions
+    of any length, r_hip one in the plane YZ; l_hip, l_shoulder, neck and pelvis follow. A direction outside its limits
+    is moved to their border.
     """
 
     def __init__(self, embedding: int = 32, widths: Sequence[int] = (32, 64, 128, 512)) -> None:
         super().__init__()
+        self.limits = JointLimits()
         limb, pair, half, whole = widths
         self.whole = _layer(embedding, whole)
         self.upper, self.lower = _layer(whole, half), _layer(whole, half)
@@ -110,6 +125,10 @@ class PoseEmbeddingDecoder(nn.Module):
         self.skip = nn.Linear(embedding, 3 * len(_FREE))
 
     def forward(self, embedding: Float[Tensor, "*n e"]) -> Float[Tensor, "*n 15 3"]:
+        return self.limits.clamp(self.unlimited(embedding))
+
+    def unlimited(self, embedding: Float[Tensor, "*n e"]) -> Float[Tensor, "*n 15 3"]:
+        """The local pose before the limits: training presses it to lie within them by itself."""
         whole = self.whole(embedding)
         upper, lower = self.upper(whole), self.lower(whole)
         arms, legs, trunk = self.arms(upper), self.legs(lower), self.trunk(torch.cat([upper, lower], dim=-1))
@@ -119,7 +138,7 @@ class PoseEmbeddingDecoder(nn.Module):
 
 
 def _local_pose(free: Tensor) -> Tensor:
-    """Free limb directions of any length (..., 11, 3), canonical -> p_l (..., 15, 3)."""
+    """Free limb directions of any length (..., 11, 3), canonical -> p_l (..., 15, 3) of the same lengths."""
     directions = free.new_zeros(*free.shape[:-2], len(SKELETON), 3)
     directions[..., _FREE, :] = free
     # the hips stay in the plane YZ
@@ -127,7 +146,33 @@ def _local_pose(free: Tensor) -> Tensor:
     directions[..., _NECK, 2] = 1
     for joint, twin in _DETERMINED.items():
         directions[..., joint, :] = -directions[..., twin, :]
-    return canonical_to_local(_PATHS.to(free) @ normalize(directions))
+    return canonical_to_local(_PATHS.to(free) @ normalize(directions)) * _lengths(directions)
+
+
+class PoseAutoEncoder(SavedNetwork):
+    """Phi and Psi together: what the stage `aae` gives to the others."""
+
+    def __init__(self, embedding: int = 32) -> None:
+        super().__init__()
+        self.settings = {"embedding": embedding}
+        self.embedding = embedding
+        self.phi = PoseEncoder(embedding)
+        self.psi = PoseEmbeddingDecoder(embedding)
+
+    def forward(self, p_c: Float[Tensor, "*n 15 3"]) -> Float[Tensor, "*n 15 3"]:
+        """FK.Psi.Phi.T_L: canonical poses through the embedding."""
+        return local_to_canonical(self.psi(self.phi(canonical_to_local(p_c))))
+
+
+def load_psi(psi: PoseEmbeddingDecoder, path: str | Path) -> None:
+    """Load Psi from a checkpoint of the stage `aae`, or from a safetensors file that holds it as `psi`.
+
+    Raises:
+        FileNotFoundError, ValueError: see `read_weights` and `load_weights`.
+    """
+    tensors = read_weights(path, prefix="network.")
+    mine = {name.removeprefix("psi."): tensor for name, tensor in tensors.items() if name.startswith("psi.")}
+    load_weights(psi, mine, path)
 
 
 class PoseDiscriminator(nn.Module):
@@ -151,6 +196,7 @@ class PoseDiscriminator(nn.Module):
         return len(self.joints) + sum(map(len, self.groups))
 
     def forward(self, p_l: Float[Tensor, "*n 15 3"]) -> Float[Tensor, "*n d"]:
+        p_l = normalize(p_l)
         joints = [judge(p_l[..., j, :]) for judge, j in zip(self.joints, _FREE, strict=True)]
         *levels, whole = self.tree(_canonical_directions(p_l))
         features = [f for level in (*levels, [whole]) for f in level]

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-import safetensors
-import safetensors.torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from mpose3d.geometry.camera import Camera
-from mpose3d.networks.autoencoder import PoseEmbeddingDecoder
+from mpose3d.networks.autoencoder import PoseEmbeddingDecoder, load_psi
 from mpose3d.networks.latent_encoder import LatentEncoder
 from mpose3d.networks.neural_head import NeuralHead
-from mpose3d.networks.teacher.weights import load_weights, read_weights
+from mpose3d.networks.saved import SavedNetwork
 from mpose3d.representations.hmpaf import HMPAF, draw, select_supplied
 from mpose3d.representations.neural import NeuralRepresentation, People, Roots
 from mpose3d.skeleton import LAYOUTS
@@ -28,7 +24,7 @@ class Detection(NamedTuple):
     people: People
 
 
-class CrossModalNetwork(nn.Module):
+class CrossModalNetwork(SavedNetwork):
     """G, H and M: V and HM-PAF -> people. The teacher, which is not part of it, turns images into either.
 
         image --E--> v --H--> s --M--> people          maps --G--> v --H--> s --M--> people
@@ -101,7 +97,7 @@ class CrossModalNetwork(nn.Module):
         )
         self.psi = PoseEmbeddingDecoder(embedding)
         if prior is not None:
-            load_weights(self.psi, read_weights(prior, prefix="psi."), prior)
+            load_psi(self.psi, prior)
         self.g = LatentEncoder(self.layout.supplied_channels, v_channels, g_width)
         self.h = NeuralHead(v_channels, self.representation.channels, self.cells, h_width, h_blocks)
 
@@ -129,50 +125,3 @@ class CrossModalNetwork(nn.Module):
         grid = self.h(v)
         roots = self.representation.find_roots(grid, max_people, threshold)
         return Detection(roots, self.representation.decode(grid, roots, self.psi))
-
-    # files -----------------------------------------------------------------------------------------------------------
-
-    def save(self, path: str | Path) -> None:
-        """Write G, H and Psi, and the settings to build them again, as one safetensors file, whole or not at all."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        tensors = {name: value.contiguous() for name, value in self.state_dict().items()}
-        metadata = {"settings": json.dumps(self.settings)}
-        unfinished = path.with_name(path.name + ".part")
-        safetensors.torch.save_file(tensors, unfinished, metadata)
-        unfinished.replace(path)
-
-    def load(self, path: str | Path) -> None:
-        """Read G, H and Psi from a file that `save` wrote.
-
-        Raises:
-            FileNotFoundError: no such file.
-            ValueError: another kind of file, or a network of other settings.
-        """
-        settings = read_settings(path)
-        other = {name: value for name, value in settings.items() if value != self.settings[name]}
-        if other:
-            name, value = next(iter(other.items()))
-            raise ValueError(f"{path} was trained with {name} = {value}, and this network has {self.settings[name]}")
-        load_weights(self, safetensors.torch.load_file(path), path)
-
-    @classmethod
-    def from_file(cls, path: str | Path) -> CrossModalNetwork:
-        """The network that `save` wrote; raises as `load` does."""
-        network = cls(**read_settings(path))
-        network.load(path)
-        return network.eval()
-
-
-def read_settings(path: str | Path) -> dict[str, Any]:
-    """Constructor arguments of the network in a file that `CrossModalNetwork.save` wrote."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no weights at {path}")
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            return json.loads((file.metadata() or {})["settings"])
-    except (safetensors.SafetensorError, KeyError) as error:
-        raise ValueError(
-            f"{path} is not a file of network weights: give the network.safetensors that a stage writes beside its "
-            "checkpoints"
-        ) from error

@@ -18,7 +18,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from mpose3d.geometry.precision import full_precision
+from mpose3d.geometry.precision import full_precision, normalize
 from mpose3d.skeleton import SKELETON
 
 # Degrees of arc on the sphere: float32 resolves no better close to a pole.
@@ -177,22 +177,48 @@ class JointLimits:
         0 or less within them; differentiable. Neck and pelvis have -inf; l_hip and l_shoulder what r_hip and r_shoulder
         have. A joint without a direction (zero or NaN) has inf.
         """
-        direction = p_l[..., self._joints, :]
-        x, y, z = (direction[..., None, :] @ self._axes.to(p_l)).squeeze(-2).unbind(-1)
-        centre, half, low, high = (v.to(p_l) for v in (self._centre, self._half_width, self._low, self._high))
-        around = x.square() + y.square()
-        # at the pole azimuth means nothing: any will do, as long as its gradient is finite
-        x, y = torch.where(around < 1e-12, 1.0, x), torch.where(around < 1e-12, 0.0, y)
-        around = around.clamp(min=1e-12).sqrt()
-        elevation = torch.atan2(around, z).rad2deg()
-        turn = ((torch.atan2(y, x).rad2deg() - centre + 180) % 360 - 180).abs()
-        beyond = torch.stack([(turn - half) * around, low - elevation, elevation - high]).amax(0)
+        direction = normalize(p_l[..., self._joints, :])
+        turn, elevation, around = self._angles(direction)
+        half, low, high = (v.to(p_l) for v in (self._half_width, self._low, self._high))
+        beyond = torch.stack([(turn.abs() - half) * around, low - elevation, elevation - high]).amax(0)
         beyond = torch.where(direction.square().sum(-1) > 0.5, beyond, torch.inf)
         result = p_l.new_full(p_l.shape[:-1], -torch.inf)
         result[..., self._joints] = beyond
         for joint, twin in _DETERMINED.items():
             result[..., joint] = result[..., twin]
         return result
+
+    def _angles(self, direction: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Azimuth from the middle of the range, elevation (degrees) and sine of the elevation, of unit directions."""
+        x, y, z = (direction[..., None, :] @ self._axes.to(direction)).squeeze(-2).unbind(-1)
+        around = x.square() + y.square()
+        # at the pole azimuth means nothing: any will do, as long as its gradient is finite
+        x, y = torch.where(around < 1e-12, 1.0, x), torch.where(around < 1e-12, 0.0, y)
+        around = around.clamp(min=1e-12).sqrt()
+        turn = (torch.atan2(y, x).rad2deg() - self._centre.to(direction) + 180) % 360 - 180
+        return turn, torch.atan2(around, z).rad2deg(), around
+
+    @full_precision
+    def clamp(self, p_l: Tensor) -> Tensor:
+        """Local poses (..., 15, 3) whose joints outside their limits are moved to the near border; lengths are kept.
+
+        Joints inside stay as they are, bit for bit. Differentiable along the border.
+        """
+        direction = normalize(p_l[..., self._joints, :])
+        turn, elevation, _ = self._angles(direction)
+        half, low, high = (v.to(p_l) for v in (self._half_width, self._low, self._high))
+        azimuth, polar = torch.clamp(turn, -half, half), torch.clamp(elevation, low, high)
+        # rounding is no reason to move
+        outside = (azimuth - turn).abs() + (polar - elevation).abs() > _TOLERANCE / 10
+        azimuth, polar = (azimuth + self._centre.to(p_l)).deg2rad(), polar.deg2rad()
+        border = torch.stack([polar.sin() * azimuth.cos(), polar.sin() * azimuth.sin(), polar.cos()], dim=-1)
+        border = (self._axes.to(p_l) @ border[..., None]).squeeze(-1) * p_l[..., self._joints, :].norm(
+            dim=-1, keepdim=True
+        )
+        joints = torch.tensor(self._joints, device=p_l.device)
+        clamped = p_l.index_copy(-2, joints, torch.where(outside[..., None], border, p_l[..., self._joints, :]))
+        twins = torch.tensor(list(_DETERMINED.values()), device=p_l.device)
+        return clamped.index_copy(-2, torch.tensor(list(_DETERMINED), device=p_l.device), -clamped[..., twins, :])
 
     def inside(self, p_l: Tensor) -> Tensor:
         """Which joints of a local pose (..., 15, 3) keep their limits: bool (..., 15), by `excess`."""

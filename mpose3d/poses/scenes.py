@@ -12,9 +12,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mpose3d.geometry.camera import Camera
-from mpose3d.geometry.kinematics import euler_to_rotation, rotate, translate
+from mpose3d.geometry.kinematics import canonical_to_local, euler_to_rotation, local_to_canonical, rotate, translate
 from mpose3d.poses.artificial import PoseSource
 from mpose3d.skeleton import SKELETON
+
+# Each joint's twin on the right side, or itself.
+_RIGHT = [min(pair) for pair in enumerate(SKELETON.mirror)]
 
 
 class Scenes(NamedTuple):
@@ -44,6 +47,8 @@ class SceneSampler:
         tilt: standard deviation in degrees of pitch and roll about upright; yaw is uniform.
         free_rotation: fraction of people whose rotation is uniform over all rotations (lying, upside down).
         stature: standard deviation of a person's size about the skeleton's, as a fraction.
+        proportions: standard deviation of the length of each bone about the skeleton's, as a fraction; both sides of a
+            body are alike.
         crowding: smallest distance between two roots in the image, as a fraction of the image's side; of two that are
             closer, the farther person is left out.
         occlusion: a joint within this many mm (across the line of sight) of a limb of a person nearer to the camera
@@ -60,6 +65,7 @@ class SceneSampler:
     tilt: float = 20.0
     free_rotation: float = 0.1
     stature: float = 0.0
+    proportions: float = 0.0
     crowding: float = 1 / 14
     occlusion: float = 0.0
     dropped: float = 0.0
@@ -91,6 +97,10 @@ class SceneSampler:
 
         # who, turned how
         p_c = self.source.sample(scenes * most, generator).view(*shape, len(SKELETON), 3)
+        if self.proportions > 0:
+            bones = 1 + self.proportions * torch.randn(*shape, len(SKELETON), generator=generator, device=device)
+            bones = bones.clamp_min(0.5)[..., _RIGHT] * p_c.new_tensor(SKELETON.bone_lengths)
+            p_c = local_to_canonical(canonical_to_local(p_c), bones)
         p_c = p_c * (1 + self.stature * torch.randn(*shape, 1, 1, generator=generator, device=device))
         p_r = rotate(p_c, self._rotations(shape, generator))
         # nobody reaches through the lens

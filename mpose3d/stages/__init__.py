@@ -1,9 +1,10 @@
-"""The five training stages, one LightningModule each, in the order in which they are run."""
+"""The training stages, one LightningModule each: the source's five in the order in which they are run, and `lifter`."""
 
 from mpose3d.stages.aae import AAEStage
 from mpose3d.stages.distill import DistillStage
+from mpose3d.stages.lifter import LifterStage
 from mpose3d.stages.phase1 import Phase1Stage
 from mpose3d.stages.phase2 import Phase2Stage
 from mpose3d.stages.teacher import TeacherStage
 
-__all__ = ["AAEStage", "DistillStage", "Phase1Stage", "Phase2Stage", "TeacherStage"]
+__all__ = ["AAEStage", "DistillStage", "LifterStage", "Phase1Stage", "Phase2Stage", "TeacherStage"]

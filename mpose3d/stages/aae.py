@@ -9,8 +9,8 @@ from torch import Tensor
 
 from mpose3d import losses
 from mpose3d.geometry.kinematics import canonical_to_local, local_to_canonical
-from mpose3d.networks.autoencoder import PoseDiscriminator, PoseEmbeddingDecoder, PoseEncoder
-from mpose3d.poses.limits import JointLimits
+from mpose3d.networks.autoencoder import PoseAutoEncoder, PoseDiscriminator
+from mpose3d.poses.intersection import self_intersection
 from mpose3d.stages.base import Stage
 
 
@@ -25,8 +25,10 @@ class AAEStage(Stage):
         pose_cycle: weight of |p_c - FK.Psi.Phi.T_L(p_c)|, in metres.
         embedding_cycle: weight of |phi - Phi.Psi(phi)|.
         adversarial: weight of L_adv.
-        limits: weight of the degrees by which joints of Psi(phi_rand) overstep the joint limits. Not in the source;
-            without it a quarter of the cube decodes to poses with some joint out of range (docs/prior.md).
+        limits: weight of the degrees by which joints of Psi(phi_rand) would overstep the joint limits if they were not
+            moved back. Not in the source (docs/prior.md).
+        intersection: weight of the depth, in metres, to which limbs of Psi(phi_rand) enter one another. Not in the
+            source either.
         discriminator_learning_rate: of Disc.
         optimizer: see `Stage`.
     """
@@ -38,13 +40,13 @@ class AAEStage(Stage):
         embedding_cycle: float = 1.0,
         adversarial: float = 1.0,
         limits: float = 1.0,
+        intersection: float = 50.0,
         discriminator_learning_rate: float = 1e-3,
         **optimizer: Any,
     ) -> None:
         super().__init__(**optimizer)
         self.save_hyperparameters()
-        self.phi = PoseEncoder(embedding)
-        self.psi = PoseEmbeddingDecoder(embedding)
+        self.network = PoseAutoEncoder(embedding)
         self.disc = PoseDiscriminator()
         self.embedding = embedding
         self.weights = {
@@ -52,31 +54,31 @@ class AAEStage(Stage):
             "cycle_embedding": embedding_cycle,
             "adversarial": adversarial,
             "limits": limits,
+            "intersection": intersection,
             "discriminator": 1.0,  # Disc's own, which no other network sees
         }
-        self.joint_limits = JointLimits()
+        self.joint_limits = self.network.psi.limits
         self.discriminator_learning_rate = discriminator_learning_rate
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         return [
-            {"params": [*self.phi.parameters(), *self.psi.parameters()]},
+            {"params": list(self.network.parameters())},
             {"params": list(self.disc.parameters()), "lr": self.discriminator_learning_rate},
         ]
 
-    def reconstruct(self, p_c: Tensor) -> Tensor:
-        """FK.Psi.Phi.T_L: canonical poses (..., 15, 3) through the embedding."""
-        return local_to_canonical(self.psi(self.phi(canonical_to_local(p_c))))
-
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        phi, psi = self.network.phi, self.network.psi
         p_l = canonical_to_local(batch)
         phi_rand = 2 * torch.rand(len(batch), self.embedding, device=batch.device) - 1
-        fake = self.psi(phi_rand)
+        unlimited = psi.unlimited(phi_rand)
+        fake = self.joint_limits.clamp(unlimited)
         frozen = {name: p.detach() for name, p in self.disc.named_parameters()}
         terms = {
-            "cycle_pose": losses.cycle_pose(batch, local_to_canonical(self.psi(self.phi(p_l)))),
-            "cycle_embedding": losses.cycle_embedding(phi_rand, self.phi(fake)),
+            "cycle_pose": losses.cycle_pose(batch, local_to_canonical(psi(phi(p_l)))),
+            "cycle_embedding": losses.cycle_embedding(phi_rand, phi(fake)),
             "adversarial": losses.hinge_generator(torch.func.functional_call(self.disc, frozen, fake)),
-            "limits": losses.overstep(self.joint_limits.excess(fake)),
+            "limits": losses.overstep(self.joint_limits.excess(unlimited)),
+            "intersection": losses.overstep(self_intersection(local_to_canonical(fake))) / 1000,
             "discriminator": losses.hinge_discriminator(self.disc(p_l), self.disc(fake.detach())),
         }
         loss = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
@@ -90,13 +92,15 @@ class AAEStage(Stage):
         self._score(batch, "test")
 
     def _score(self, p_c: Tensor, split: str) -> None:
-        distances = (self.reconstruct(p_c) - p_c).norm(dim=-1).mean(-1)
+        distances = (self.network(p_c) - p_c).norm(dim=-1).mean(-1)
         phi_rand = 2 * torch.rand(len(p_c), self.embedding, device=p_c.device) - 1
-        decoded = self.psi(phi_rand)
+        unlimited = self.network.psi.unlimited(phi_rand)
+        decoded = self.joint_limits.clamp(unlimited)
         terms = {
             "reconstruction_mm": distances.mean(),
             "reconstruction_mm_p95": distances.quantile(0.95),
-            "cycle_embedding": losses.cycle_embedding(phi_rand, self.phi(decoded)),
-            "inside_limits": self.joint_limits.inside(decoded).all(-1).float().mean(),
+            "cycle_embedding": losses.cycle_embedding(phi_rand, self.network.phi(decoded)),
+            "inside_limits": self.joint_limits.inside(unlimited).all(-1).float().mean(),
+            "clear_of_itself": (self_intersection(local_to_canonical(decoded)) <= 0).float().mean(),
         }
         self.log_terms(split, terms, len(p_c))

@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from mpose3d.geometry.kinematics import bone_lengths, canonical_to_local, local_to_canonical
-from mpose3d.networks.autoencoder import PoseDiscriminator, PoseEmbeddingDecoder, PoseEncoder
+from mpose3d.networks.autoencoder import (
+    PoseAutoEncoder,
+    PoseDiscriminator,
+    PoseEmbeddingDecoder,
+    PoseEncoder,
+    load_psi,
+)
 from mpose3d.poses.artificial import ArtificialPoses
 from mpose3d.skeleton import SKELETON
 
@@ -34,22 +40,45 @@ def test_shapes(p_l, leading, embedding):
 
 
 def test_any_embedding_decodes_to_a_local_pose_that_fk_takes():
-    """Unit directions, the skeleton's bones, and T_L gives the very same pose back."""
-    p_l = PoseEmbeddingDecoder().double()(2 * torch.rand(200, 32, dtype=torch.float64) - 1)
-    norms = p_l.norm(dim=-1)
+    """Directions within the limits, the skeleton's bones, and T_L gives the very same directions back."""
+    psi = PoseEmbeddingDecoder().double()
+    p_l = psi(2 * torch.rand(200, 32, dtype=torch.float64) - 1)
     root = SKELETON.root
-    assert (norms[:, root] == 0).all()
-    torch.testing.assert_close(norms[:, :root], torch.ones_like(norms[:, :root]))
+    assert (p_l[:, root] == 0).all()
+    assert (p_l[:, :root].norm(dim=-1) > 0).all()
+    assert psi.limits.inside(p_l).all()
     p_c = local_to_canonical(p_l)
     lengths = torch.tensor(SKELETON.bone_lengths, dtype=torch.float64)
     torch.testing.assert_close(bone_lengths(p_c), lengths.expand(200, -1))
-    torch.testing.assert_close(canonical_to_local(p_c), p_l)
+    torch.testing.assert_close(canonical_to_local(p_c), torch.nn.functional.normalize(p_l, dim=-1))
+
+
+def test_lengths_are_no_pose():
+    """Phi reads the lengths of directions, FK and Disc are blind to them."""
+    psi, phi, disc = PoseEmbeddingDecoder(), PoseEncoder(), PoseDiscriminator()
+    p_l = psi(2 * torch.rand(20, 32) - 1)
+    longer = p_l * (0.5 + torch.rand(20, 15, 1))
+    torch.testing.assert_close(local_to_canonical(longer), local_to_canonical(p_l), atol=1e-3, rtol=1e-5)
+    torch.testing.assert_close(disc(longer), disc(p_l))
+    assert (phi(longer) - phi(p_l)).abs().amax(-1).min() > 1e-3
+
+
+def test_a_file_gives_the_same_auto_encoder_and_the_same_psi(tmp_path, generator):
+    network = PoseAutoEncoder()
+    network.save(tmp_path / "prior.safetensors")
+    poses = ArtificialPoses().sample(8, generator)
+    torch.testing.assert_close(PoseAutoEncoder.from_file(tmp_path / "prior.safetensors")(poses), network(poses))
+    psi = PoseEmbeddingDecoder()
+    load_psi(psi, tmp_path / "prior.safetensors")
+    phi = 2 * torch.rand(8, 32) - 1
+    torch.testing.assert_close(psi(phi), network.psi(phi))
 
 
 def test_fixed_and_mirrored_joints(p_l):
     p_l = PoseEmbeddingDecoder()(PoseEncoder()(p_l))
     row = {name: p_l[..., SKELETON.index(name), :] for name in SKELETON.names}
     torch.testing.assert_close(row["neck"], torch.tensor([0.0, 0.0, 1.0]).expand(24, 3))
+    row = {name: torch.nn.functional.normalize(directions, dim=-1) for name, directions in row.items()}
     torch.testing.assert_close(row["l_hip"], -row["r_hip"])
     torch.testing.assert_close(row["l_shoulder"], -row["r_shoulder"])
     assert (row["r_hip"][:, 0] == 0).all()
@@ -57,7 +86,7 @@ def test_fixed_and_mirrored_joints(p_l):
 
 def test_gradients_reach_every_parameter_and_are_finite(p_l):
     phi, psi, disc = PoseEncoder(), PoseEmbeddingDecoder(), PoseDiscriminator()
-    decoded = psi(phi(p_l))
+    decoded = psi.unlimited(phi(p_l))  # before the limits, behind which a joint moves along the border only
     (local_to_canonical(decoded).square().mean() / 1e4 + disc(decoded).mean()).backward()
     for network in (phi, psi, disc):
         for name, parameter in network.named_parameters():

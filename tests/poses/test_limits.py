@@ -238,3 +238,30 @@ def test_limits_take_in_real_motion_and_still_limit(shared_data):
     limits = JointLimits()
     assert limits.inside(canonical_to_local(canonicalize(poses)[0])).all(-1).float().mean() >= 0.99
     assert np.mean(list(limits.coverage().values())) <= 0.60
+
+
+def test_clamp_moves_what_is_outside_to_the_border_and_nothing_else(generator):
+    limits = JointLimits()
+    free = torch.nn.functional.normalize(torch.randn(3000, 15, 3, generator=generator), dim=-1)
+    inside = limits.sample(3000, generator)
+    free[:, SKELETON.index("r_hip")] = inside[:, SKELETON.index("r_hip")]
+    free[:, [SKELETON.index("neck"), SKELETON.root]] = inside[:, [SKELETON.index("neck"), SKELETON.root]]
+    for name in ("hip", "shoulder"):
+        free[:, SKELETON.index(f"l_{name}")] = -free[:, SKELETON.index(f"r_{name}")]
+    lengths = 0.5 + torch.rand(3000, 15, 1, generator=generator)
+    lengths[:, SKELETON.indices("l_hip", "l_shoulder")] = lengths[:, SKELETON.indices("r_hip", "r_shoulder")]
+    clamped = limits.clamp(free * lengths)
+    assert limits.inside(clamped).all()
+    torch.testing.assert_close(clamped.norm(dim=-1), (free * lengths).norm(dim=-1))
+    within = limits.inside(free) & (limits.excess(free) < 0)
+    assert torch.equal(clamped[within], (free * lengths)[within])
+    # no farther than needed, by more than the box's corner makes it
+    moved = (clamped * free).sum(-1).div(clamped.norm(dim=-1)).clamp(-1, 1).acos().rad2deg()
+    joint = SKELETON.index("r_knee")
+    assert (moved[:, joint] + 0.1 >= limits.excess(free)[:, joint].clamp_min(0)).all()
+
+
+def test_clamp_has_finite_gradients(generator):
+    p_l = torch.randn(500, 15, 3, generator=generator).requires_grad_()
+    JointLimits().clamp(p_l).square().sum().backward()
+    assert p_l.grad.isfinite().all()

@@ -11,8 +11,9 @@ from mpose3d.data.cross_modal import CrossModalData
 from mpose3d.data.rendered import RenderedWorld
 from mpose3d.data.scenes import SyntheticPoses, SyntheticScenes
 from mpose3d.networks.cross_modal import CrossModalNetwork
+from mpose3d.networks.keypoint_lifter import KeypointLifter
 from mpose3d.networks.teacher import SmallTeacher
-from mpose3d.stages import AAEStage, DistillStage, Phase1Stage, Phase2Stage, TeacherStage
+from mpose3d.stages import AAEStage, DistillStage, LifterStage, Phase1Stage, Phase2Stage, TeacherStage
 
 SCENES: dict[str, Any] = {"input_size": 32, "people": (1, 2), "batch_size": 2, "batches": 2, "val_batches": 1}
 
@@ -26,6 +27,8 @@ def tiny_stage(name: str, **arguments: Any):
         return TeacherStage(SmallTeacher(width=8), sigma=2.0, **arguments)
     if name == "aae":
         return AAEStage(**arguments)
+    if name == "lifter":
+        return LifterStage(KeypointLifter(width=16, blocks=1), **arguments)
     stage = {"distill": DistillStage, "phase1": Phase1Stage, "phase2": Phase2Stage}[name]
     return stage(SmallTeacher(width=8), tiny_network(), **arguments)
 
@@ -37,6 +40,8 @@ def tiny_data(name: str):
         return SyntheticPoses(batch_size=4, batches=2, val_batches=1)
     if name == "distill":
         return RenderedWorld(**SCENES)
+    if name == "lifter":
+        return SyntheticScenes(**SCENES | {"batch_size": 16, "proportions": 0.1})
     return CrossModalData(SyntheticScenes(**SCENES), RenderedWorld(**SCENES))
 
 
@@ -52,4 +57,4 @@ def trainer(tmp_path):
     return make
 
 
-STAGES = ("teacher", "aae", "distill", "phase1", "phase2")
+STAGES = ("teacher", "aae", "distill", "phase1", "phase2", "lifter")

@@ -24,7 +24,8 @@ def test_a_fit_changes_what_is_trained_and_nothing_else(name, trainer):
     assert changed and not changed & frozen
     trained = {key.split(".")[0] if name in ("aae", "teacher") else key.rsplit(".")[1] for key in changed}
     assert trained == {
-        "teacher": {"teacher"}, "aae": {"phi", "psi", "disc"}, "distill": {"h"}, "phase1": {"g", "h"}, "phase2": {"h"},
+        "teacher": {"teacher"}, "aae": {"network", "disc"}, "distill": {"h"}, "phase1": {"g", "h"}, "phase2": {"h"},
+        "lifter": {"read", "code"},
     }[name]  # fmt: skip
     assert all(not network.training for network in stage.frozen_networks())
     assert math.isfinite(fit.callback_metrics["train/loss"])

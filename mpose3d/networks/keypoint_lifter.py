@@ -1,0 +1,125 @@
+"""2D joints of one person -> s of that person, read by the same frozen Psi: a way into M that needs no map."""
+
+from __future__ import annotations
+
+import roma
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from mpose3d.geometry.camera import Camera
+from mpose3d.geometry.kinematics import local_to_canonical, rotate
+from mpose3d.geometry.precision import full_precision, normalize
+from mpose3d.networks.autoencoder import PoseEmbeddingDecoder, load_psi
+from mpose3d.networks.saved import SavedNetwork
+from mpose3d.representations.neural import People
+from mpose3d.skeleton import SKELETON
+
+#: fewest visible joints that say where and how far a person is
+FEWEST_JOINTS = 4
+
+# A person's size is unknown, its rough distance is not: pulls the depth of one whose joints lie on a line towards that
+# of a standing body. Relative to the equations of the joints, which are about 1 / size each.
+_PRIOR_WEIGHT = 1e-3
+
+
+class _Block(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+class KeypointLifter(SavedNetwork):
+    """Joints of people in pixels -> people in 3D, each by itself: phi and T_R from a residual network (Martinez et al.,
+    ICCV 2017), T_G in closed form.
+
+    The view is normalised first: a virtual camera turns to look at the middle of the person, and sees it at size 1. So
+    one network serves every place in the picture, every picture size and every camera. The translation is then the one
+    whose projection comes closest to the joints seen (linear least squares).
+
+    Args:
+        width, blocks: of the network.
+        embedding: width of the pose embedding.
+        prior: checkpoint of the stage `aae`, or a safetensors file, that holds Psi; None leaves it untrained.
+    """
+
+    def __init__(self, width: int = 768, blocks: int = 2, embedding: int = 32, prior: str | None = None) -> None:
+        super().__init__()
+        #: what it takes to build the same network again
+        self.settings = {"width": width, "blocks": blocks, "embedding": embedding}
+        self.embedding = embedding
+        self.psi = PoseEmbeddingDecoder(embedding)
+        if prior is not None:
+            load_psi(self.psi, prior)
+        joints = len(SKELETON)
+        self.read = nn.Sequential(
+            nn.Linear(3 * joints + 1, width), *(_Block(width) for _ in range(blocks)), nn.LayerNorm(width)
+        )
+        self.code = nn.Linear(width, embedding + 6)
+
+    @full_precision
+    def forward(self, joints_px: Float[Tensor, "*n 15 2"], visible: Bool[Tensor, "*n 15"], camera: Camera) -> People:
+        """Joints in pixels of `camera`'s picture -> people in its camera space; invisible joints may hold anything.
+
+        People with fewer than `FEWEST_JOINTS` visible joints come out as some body in some place.
+        """
+        rays = (joints_px - joints_px.new_tensor(camera.centre)) / camera.focal
+        rays = torch.where(visible[..., None], rays, 0)
+        view = _view(rays, visible)
+        seen = nn.functional.pad(rays, (0, 1), value=1.0) @ view
+        seen = torch.where(visible[..., None], seen[..., :2] / seen[..., 2:].clamp_min(0.1), 0)
+        size = _size(seen, visible)
+
+        features = torch.cat(
+            [(seen / size[..., None, None]).flatten(-2), visible.to(seen), size.log()[..., None]], dim=-1
+        )
+        embedding, columns = self.code(self.read(features)).split([self.embedding, 6], dim=-1)
+        embedding = embedding.tanh()
+        # two columns of a rotation (Zhou et al., CVPR 2019), added to fixed ones so that no start is singular
+        columns = columns.unflatten(-1, (2, 3)).mT + torch.eye(3, 2, dtype=columns.dtype, device=columns.device)
+        rotation = view @ roma.special_gramschmidt(columns)
+        p_r = rotate(local_to_canonical(self.psi(embedding)), rotation)
+        root = _translation(p_r, rays, visible, size)
+        joints = p_r + root[..., None, :]
+        return People(joints, camera.project(joints), embedding, rotation, root[..., 2])
+
+
+def _view(rays: Tensor, visible: Tensor) -> Tensor:
+    """Rotation (..., 3, 3) from a camera that looks at the middle of the visible joints to the real one."""
+    low = torch.where(visible[..., None], rays, torch.inf).amin(-2)
+    high = torch.where(visible[..., None], rays, -torch.inf).amax(-2)
+    middle = torch.where(visible.any(-1, keepdim=True), (low + high) / 2, 0)
+    z = normalize(nn.functional.pad(middle, (0, 1), value=1.0))
+    # its x axis stays level with the picture
+    x = normalize(torch.stack([z[..., 2], torch.zeros_like(z[..., 2]), -z[..., 0]], dim=-1))
+    return torch.stack([x, torch.linalg.cross(z, x), z], dim=-1)
+
+
+def _size(seen: Tensor, visible: Tensor) -> Tensor:
+    """Root mean square distance (...) of visible joints from the middle of the view."""
+    count = visible.sum(-1).clamp_min(1)
+    return (seen.square().sum(-1).sum(-1) / count).clamp_min(1e-8).sqrt()
+
+
+def _translation(p_r: Tensor, rays: Tensor, visible: Tensor, size: Tensor) -> Tensor:
+    """T_G (..., 3) mm in closed form: the place of p_r whose projection comes closest to the visible rays.
+
+    Each joint (X, Y, Z) seen at (u, v) asks for X + x = u (Z + z) and Y + y = v (Z + z): linear in the place (x, y, z).
+    The equations are in mm across the line of sight; one more, of little weight, asks for the depth at which the body
+    looks as large as it is.
+    """
+    weight = visible.to(p_r)[..., None]
+    offset = rays * p_r[..., 2:] - p_r[..., :2]  # x - u z = offset
+    count = weight.sum(-2).clamp_min(1)
+    mean_ray, mean_offset = (rays * weight).sum(-2) / count, (offset * weight).sum(-2) / count
+    ray, difference = (rays - mean_ray[..., None, :]) * weight, (offset - mean_offset[..., None, :]) * weight
+    spread = (p_r[..., :2] - ((p_r[..., :2] * weight).sum(-2) / count)[..., None, :]) * weight
+    guess = spread.square().sum((-1, -2)).clamp_min(1.0).sqrt() / (size * count[..., 0].sqrt())
+    pull = _PRIOR_WEIGHT * size.square() * count[..., 0]
+    z = (pull * guess - (ray * difference).sum((-1, -2))) / (pull + ray.square().sum((-1, -2)))
+    # nobody reaches through the lens
+    z = torch.maximum(z, 100.0 - p_r[..., 2].amin(-1))
+    return torch.cat([mean_offset + mean_ray * z[..., None], z[..., None]], dim=-1)

@@ -1,0 +1,65 @@
+"""Networks that stand by themselves in a file, with what it takes to build them again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Self
+
+import safetensors
+import safetensors.torch
+from torch import nn
+
+from mpose3d.networks.teacher.weights import load_weights
+
+
+class SavedNetwork(nn.Module):
+    """Base of networks that are written as one safetensors file; subclasses set `settings`, their arguments."""
+
+    settings: dict[str, Any]
+
+    def save(self, path: str | Path) -> None:
+        """Write all weights, and the settings to build the network again, whole or not at all."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tensors = {name: value.contiguous() for name, value in self.state_dict().items()}
+        unfinished = path.with_name(path.name + ".part")
+        safetensors.torch.save_file(tensors, unfinished, {"settings": json.dumps(self.settings)})
+        unfinished.replace(path)
+
+    def load(self, path: str | Path) -> None:
+        """Read the weights from a file that `save` wrote.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: another kind of file, or a network of other settings.
+        """
+        settings = read_settings(path)
+        for name, ours in self.settings.items():
+            if settings.get(name) != ours:
+                raise ValueError(f"{path} was trained with {name} = {settings.get(name)}, and this network has {ours}")
+        load_weights(self, safetensors.torch.load_file(path), path)
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Self:
+        """The network that `save` wrote, in eval mode; raises as `load` does."""
+        try:
+            network = cls(**read_settings(path))
+        except TypeError as error:
+            raise ValueError(f"{path} is not of a {cls.__name__}: {error}") from error
+        network.load(path)
+        return network.eval()
+
+
+def read_settings(path: str | Path) -> dict[str, Any]:
+    """Constructor arguments of the network in a file that `SavedNetwork.save` wrote."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no weights at {path}")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return json.loads((file.metadata() or {})["settings"])
+    except (safetensors.SafetensorError, KeyError) as error:
+        raise ValueError(
+            f"{path} is not a file of network weights: give the network.safetensors that a stage writes beside its "
+            "checkpoints"
+        ) from error

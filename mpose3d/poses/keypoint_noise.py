@@ -1,0 +1,75 @@
+"""What a 2D detector does to the joints of people: noise for training on drawn scenes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from mpose3d.skeleton import SKELETON
+
+_HEAD = SKELETON.index("head_top")
+_UPPER = [SKELETON.names[j].rpartition("_")[2] in ("top", "neck", "shoulder", "elbow", "wrist") for j in range(15)]
+# pairs whose left and right a detector confuses together
+_ARMS, _LEGS = (
+    [SKELETON.names[j].rpartition("_")[2] in names for j in range(len(SKELETON))]
+    for names in (("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle"))
+)
+
+
+@dataclass(frozen=True)
+class KeypointNoise:
+    """Errors of 2D joints, in fractions of a person's size, the root mean square distance of joints from their mean.
+
+    Args:
+        jitter: largest standard deviation of Gaussian noise; each person's is uniform between 0 and it.
+        outliers: fraction of joints that are thrown by `throw`.
+        throw: standard deviation of such an error.
+        swapped: fraction of people whose arms have left and right exchanged, and of those whose legs have.
+        missing: largest chance that a joint is missing; each person's is uniform between 0 and it.
+        headless: fraction of people without the top of the head: COCO's detectors do not know it.
+        half: fraction of people of whom only the upper half is seen.
+    """
+
+    jitter: float = 0.05
+    outliers: float = 0.01
+    throw: float = 0.4
+    swapped: float = 0.01
+    missing: float = 0.3
+    headless: float = 0.5
+    half: float = 0.08
+
+    def __call__(
+        self,
+        joints_px: Float[Tensor, "n 15 2"],
+        visible: Bool[Tensor, "n 15"],
+        generator: torch.Generator | None = None,
+    ) -> tuple[Float[Tensor, "n 15 2"], Bool[Tensor, "n 15"]]:
+        """Joints as a detector would give them, and which it gives; pelvis and neck stay midpoints."""
+        people, device = len(joints_px), joints_px.device
+
+        def uniform(*shape: int) -> Tensor:
+            return torch.rand(shape, generator=generator, device=device)
+
+        def normal() -> Tensor:
+            return torch.randn(joints_px.shape, generator=generator, device=device)
+
+        size = (joints_px - joints_px.mean(-2, keepdim=True)).square().sum(-1).mean(-1).sqrt()[:, None, None]
+        thrown = uniform(people, len(SKELETON), 1) < self.outliers
+        error = self.jitter * uniform(people, 1, 1) * normal() + torch.where(thrown, self.throw * normal(), 0)
+        joints = joints_px + error * size
+        for limbs in (_ARMS, _LEGS):
+            exchanged = (uniform(people, 1, 1) < self.swapped) & torch.tensor(limbs, device=device)[:, None]
+            joints = torch.where(exchanged, joints[:, list(SKELETON.mirror)], joints)
+        visible = visible & (uniform(people, len(SKELETON)) >= self.missing * uniform(people, 1))
+        upper = torch.tensor(_UPPER, device=device)
+        visible = visible & (upper | (uniform(people, 1) >= self.half))
+        headless = uniform(people) < self.headless
+        visible[:, _HEAD] &= ~headless
+        for middle, sides in (("neck", "shoulder"), ("pelvis", "hip")):
+            at, pair = SKELETON.index(middle), SKELETON.indices(f"r_{sides}", f"l_{sides}")
+            joints[:, at] = joints[:, pair].mean(1)
+            visible[:, at] = visible[:, pair].all(1)
+        return joints, visible

@@ -1,0 +1,101 @@
+"""Stage `lifter`: 2D joints of single people -> 3D, on scenes that have no image (ours; docs/stages/lifter.md)."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from mpose3d import losses
+from mpose3d.geometry.camera import Camera
+from mpose3d.geometry.kinematics import canonical_to_local, canonicalize, local_to_canonical, rotate
+from mpose3d.metrics.functional import mpjpe, pmpjpe, root_error
+from mpose3d.networks.keypoint_lifter import FEWEST_JOINTS, KeypointLifter
+from mpose3d.poses.keypoint_noise import KeypointNoise
+from mpose3d.poses.scenes import Scenes
+from mpose3d.skeleton import SKELETON
+from mpose3d.stages.base import Stage
+
+
+class LifterStage(Stage):
+    """Trains the lifter on D_syn's people, seen through a detector's noise; Psi is frozen.
+
+    Args:
+        network: the lifter. Its Psi must be trained (`prior`).
+        focal_ratio: of the camera that the scenes are seen by.
+        init: `network.safetensors` of an earlier run to start from.
+        noise: errors of the 2D joints in training.
+        focal_range: the lifter is told focal lengths between these multiples of the true one, log-uniform: a
+            photograph's is never known.
+        pose, canonical, rotation, points: weights of the terms: root-relative joints, the same before T_R, T_R itself,
+            and the projection.
+        optimizer: see `Stage`.
+    """
+
+    frozen: ClassVar[tuple[str, ...]] = ("network.psi",)
+
+    def __init__(
+        self,
+        network: KeypointLifter,
+        focal_ratio: float = 0.8,
+        init: str | None = None,
+        noise: KeypointNoise | None = None,
+        focal_range: tuple[float, float] = (0.4, 1.4),
+        pose: float = 1.0,
+        canonical: float = 1.0,
+        rotation: float = 0.2,
+        points: float = 0.5,
+        **optimizer: Any,
+    ) -> None:
+        super().__init__(**optimizer)
+        self.save_hyperparameters(ignore=["network", "noise"])
+        self.network = network
+        self.focal_ratio = focal_ratio
+        self.noise = noise or KeypointNoise()
+        self.focal_range = focal_range
+        self.weights = {"pose": pose, "canonical": canonical, "rotation": rotation, "points": points}
+        if init is not None:
+            network.load(init)
+        self.freeze_networks()
+
+    def training_step(self, batch: Scenes, batch_idx: int) -> Tensor:
+        # any image size will do: the lifter sees angles
+        camera = Camera.for_image(1000, 1000, self.focal_ratio)
+        joints, drawn = batch.joints[batch.valid], batch.drawn[batch.valid]
+        truth_px = camera.project(joints)
+        joints_px, visible = self.noise(truth_px, drawn)
+        low, high = self.focal_range
+        factor = low * (high / low) ** torch.rand((), device=joints.device).item()
+        people = self.network(joints_px, visible, Camera(factor * camera.focal, camera.centre))
+
+        # the target has the skeleton's bones, whatever those of the person
+        p_c, rotation = canonicalize(joints)
+        p_c = local_to_canonical(canonical_to_local(p_c))
+        counted = visible.sum(-1) >= FEWEST_JOINTS
+        root = SKELETON.root
+        relative = people.joints - people.joints[:, root, None]
+        size = (truth_px - truth_px.mean(1, keepdim=True)).square().sum(-1).mean(-1).sqrt().clamp_min(1)
+        distance = (people.joints_px - truth_px).norm(dim=-1) / size[:, None]
+        terms = {
+            "pose": losses.pose_error(people.joints, rotate(p_c, rotation), root, counted),
+            "canonical": losses.pose_error(relative @ people.rotation, p_c, root, counted),
+            "rotation": losses.rotation_error(people.rotation, rotation, counted),
+            "points": losses.masked_mean(distance.clamp(max=2), counted[:, None] & drawn),
+        }
+        loss = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
+        self.log_terms("train", terms | {"loss": loss}, len(joints))
+        return loss
+
+    def validation_step(self, batch: Scenes, batch_idx: int) -> None:
+        camera = Camera.for_image(1000, 1000, self.focal_ratio)
+        counted = batch.drawn.sum(-1) >= FEWEST_JOINTS
+        truth, drawn = batch.joints[counted], batch.drawn[counted]
+        people = self.network(camera.project(truth), drawn, camera)
+        root = SKELETON.root
+        errors = {
+            "mpjpe": mpjpe(people.joints, truth, root=root),
+            "pmpjpe": pmpjpe(people.joints, truth),
+            "root_error": root_error(people.joints, truth, root=root),
+        }
+        self.log_terms("val", {name: error.mean() for name, error in errors.items()}, len(truth))

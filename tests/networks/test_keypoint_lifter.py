@@ -1,0 +1,96 @@
+"""The lifter: closed-form places, views that do not depend on the camera, missing joints that may hold anything."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from mpose3d.geometry.camera import Camera
+from mpose3d.networks.keypoint_lifter import KeypointLifter, _size, _translation, _view
+from mpose3d.poses.artificial import ArtificialPoses
+from mpose3d.poses.scenes import SceneSampler
+from mpose3d.skeleton import SKELETON
+
+CAMERA = Camera.for_image(640, 480)
+
+
+@pytest.fixture
+def people(generator) -> torch.Tensor:
+    """(n, 15, 3) people before `CAMERA`."""
+    scenes = SceneSampler(ArtificialPoses(), CAMERA, 480, height=(0.2, 1.0)).sample(40, generator)
+    return scenes.joints[scenes.valid].double()
+
+
+@pytest.fixture
+def lifter() -> KeypointLifter:
+    torch.manual_seed(0)
+    return KeypointLifter(width=32, blocks=1).double().eval()
+
+
+def test_the_place_of_a_known_body_is_found_from_its_projection(people):
+    rays = (CAMERA.project(people) - people.new_tensor(CAMERA.centre)) / CAMERA.focal
+    root = people[:, SKELETON.root]
+    visible = torch.rand(people.shape[:2], generator=torch.Generator().manual_seed(1)) < 0.7
+    visible[:, :4] = True
+    rays = torch.where(visible[..., None], rays, 0)
+    seen = torch.nn.functional.pad(rays, (0, 1), value=1.0) @ _view(rays, visible)
+    size = _size(torch.where(visible[..., None], seen[..., :2] / seen[..., 2:], 0), visible)
+    found = _translation(people - root[:, None], rays, visible, size)
+    assert ((found - root).norm(dim=-1) / root[:, 2]).median() < 2e-3
+
+
+def test_the_view_looks_at_the_middle_and_stays_level(people):
+    rays = (CAMERA.project(people) - people.new_tensor(CAMERA.centre)) / CAMERA.focal
+    visible = torch.ones(people.shape[:2], dtype=torch.bool)
+    view = _view(rays, visible)
+    torch.testing.assert_close(view.mT @ view, torch.eye(3, dtype=view.dtype).expand_as(view))
+    assert (torch.linalg.det(view) > 0).all()
+    assert (view[:, 1, 0] == 0).all()
+    middle = torch.nn.functional.pad((rays.amin(1) + rays.amax(1)) / 2, (0, 1), value=1.0)
+    torch.testing.assert_close(view[..., 2], torch.nn.functional.normalize(middle, dim=-1))
+
+
+def test_the_same_rays_give_the_same_people_in_any_picture(lifter, people):
+    visible = torch.ones(people.shape[:2], dtype=torch.bool)
+    pixels = CAMERA.project(people)
+    with torch.no_grad():
+        here = lifter(pixels, visible, CAMERA)
+        larger = lifter(3 * pixels + 7, visible, CAMERA.scaled(3, (7, 7)))
+    torch.testing.assert_close(larger.joints, here.joints)
+    torch.testing.assert_close(larger.joints_px, 3 * here.joints_px + 7)
+
+
+def test_what_is_missing_may_hold_anything(lifter, people):
+    pixels = CAMERA.project(people)
+    visible = torch.rand(people.shape[:2], generator=torch.Generator().manual_seed(2)) < 0.6
+    with torch.no_grad():
+        one = lifter(torch.where(visible[..., None], pixels, torch.nan), visible, CAMERA)
+        other = lifter(torch.where(visible[..., None], pixels, 1e9), visible, CAMERA)
+    assert one.joints.isfinite().all() and one.joints_px.isfinite().all()
+    torch.testing.assert_close(one.joints, other.joints)
+
+
+def test_people_come_out_whole_and_in_front_of_the_camera(lifter, people):
+    pixels, visible = CAMERA.project(people), torch.ones(people.shape[:2], dtype=torch.bool)
+    visible[0], visible[1, 1:] = False, False  # nobody, and a single joint
+    with torch.no_grad():
+        found = lifter(pixels, visible, CAMERA)
+    assert found.joints.isfinite().all()
+    assert (found.joints[..., 2] > 0).all()
+    torch.testing.assert_close(found.joints_px, CAMERA.project(found.joints))
+
+
+def test_gradients_are_finite(lifter, people):
+    visible = torch.ones(people.shape[:2], dtype=torch.bool)
+    visible[0] = False
+    found = lifter(CAMERA.project(people), visible, CAMERA)
+    (found.joints.square().mean() / 1e6 + found.joints_px.square().mean() / 1e4).backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in lifter.parameters())
+
+
+def test_a_file_gives_the_same_lifter(lifter, people, tmp_path):
+    lifter.float().save(tmp_path / "network.safetensors")
+    pixels, visible = CAMERA.project(people).float(), torch.ones(people.shape[:2], dtype=torch.bool)
+    again = KeypointLifter.from_file(tmp_path / "network.safetensors")
+    with torch.no_grad():
+        torch.testing.assert_close(again(pixels, visible, CAMERA), lifter(pixels, visible, CAMERA))

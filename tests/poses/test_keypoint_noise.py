@@ -1,0 +1,62 @@
+"""What the noise does to 2D joints, in the amounts that it names."""
+
+from __future__ import annotations
+
+import torch
+
+from mpose3d.poses.keypoint_noise import KeypointNoise
+from mpose3d.skeleton import SKELETON
+
+NONE = {"jitter": 0.0, "outliers": 0.0, "swapped": 0.0, "missing": 0.0, "headless": 0.0, "half": 0.0}
+
+
+def people(generator: torch.Generator, n: int = 4000) -> tuple[torch.Tensor, torch.Tensor]:
+    joints = 100 * torch.randn(n, 15, 2, generator=generator)
+    for middle, side in (("neck", "shoulder"), ("pelvis", "hip")):
+        pair = SKELETON.indices(f"r_{side}", f"l_{side}")
+        joints[:, SKELETON.index(middle)] = joints[:, pair].mean(1)
+    return joints, torch.ones(n, 15, dtype=torch.bool)
+
+
+def test_no_noise_changes_nothing(generator):
+    joints, visible = people(generator)
+    noisy, seen = KeypointNoise(**NONE)(joints, visible, generator)
+    torch.testing.assert_close(noisy, joints)
+    assert torch.equal(seen, visible)
+
+
+def test_the_same_generator_gives_the_same_noise(generator):
+    joints, visible = people(generator)
+    first, second = (KeypointNoise()(joints, visible, torch.Generator().manual_seed(3)) for _ in range(2))
+    assert torch.equal(first[0], second[0]) and torch.equal(first[1], second[1])
+
+
+def test_pelvis_and_neck_stay_midpoints(generator):
+    joints, visible = people(generator)
+    noisy, seen = KeypointNoise()(joints, visible, generator)
+    for middle, side in (("neck", "shoulder"), ("pelvis", "hip")):
+        pair = SKELETON.indices(f"r_{side}", f"l_{side}")
+        torch.testing.assert_close(noisy[:, SKELETON.index(middle)], noisy[:, pair].mean(1))
+        assert torch.equal(seen[:, SKELETON.index(middle)], seen[:, pair].all(1))
+
+
+def test_fractions_are_those_that_were_asked_for(generator):
+    joints, visible = people(generator)
+    knee, elbow, head = (SKELETON.index(name) for name in ("r_knee", "r_elbow", "head_top"))
+    _, seen = KeypointNoise(**NONE | {"half": 0.25})(joints, visible, generator)
+    assert abs((~seen[:, knee]).float().mean() - 0.25) < 0.03 and seen[:, elbow].all()
+    _, seen = KeypointNoise(**NONE | {"headless": 0.5})(joints, visible, generator)
+    assert abs((~seen[:, head]).float().mean() - 0.5) < 0.03
+    _, seen = KeypointNoise(**NONE | {"missing": 0.4})(joints, visible, generator)
+    assert abs((~seen[:, elbow]).float().mean() - 0.2) < 0.03
+    noisy, _ = KeypointNoise(**NONE | {"swapped": 0.2})(joints, visible, generator)
+    exchanged = (noisy[:, knee] == joints[:, SKELETON.index("l_knee")]).all(-1)
+    assert abs(exchanged.float().mean() - 0.2) < 0.03
+    assert torch.equal(exchanged, (noisy[:, SKELETON.index("r_ankle")] == joints[:, SKELETON.index("l_ankle")]).all(-1))
+
+
+def test_what_was_hidden_stays_hidden(generator):
+    joints, visible = people(generator)
+    visible[:, 3] = False
+    _, seen = KeypointNoise()(joints, visible, generator)
+    assert not seen[:, 3].any()
