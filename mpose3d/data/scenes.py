@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mpose3d.data.mocap import read_motion_capture, split_clips
 from mpose3d.geometry.camera import Camera
-from mpose3d.poses.artificial import ArtificialPoses, MixedPoses, MotionCapturePoses, PoseSource
+from mpose3d.poses.artificial import ArtificialPoses, MixedPoses, MotionCapturePoses, PoseSource, SeatedPoses
 from mpose3d.poses.limits import JointLimits
 from mpose3d.poses.scenes import Scenes, SceneSampler
 
@@ -46,6 +46,7 @@ class SyntheticPoses(LightningDataModule):
         held_out, split_seed: fraction of the motion capture, in whole recordings, that is kept for validation, and the
             seed that chooses them.
         recombine, interpolate: see `MotionCapturePoses`.
+        seated: fraction of the training poses of motion capture that sit or crouch (`SeatedPoses`).
         limits: file of joint limits; by default the table of `mpose3d.poses.limits`.
         batches, val_batches: batches in an epoch and in a validation.
     """
@@ -58,6 +59,7 @@ class SyntheticPoses(LightningDataModule):
         split_seed: int = 0,
         recombine: float = 0.0,
         interpolate: float = 0.0,
+        seated: float = 0.0,
         limits: str | None = None,
         batch_size: int = 256,
         batches: int = 1000,
@@ -65,12 +67,13 @@ class SyntheticPoses(LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if not 0 <= artificial <= 1:
-            raise ValueError(f"artificial is a fraction in [0, 1], got {artificial}")
+        for name, fraction in (("artificial", artificial), ("seated", seated)):
+            if not 0 <= fraction <= 1:
+                raise ValueError(f"{name} is a fraction in [0, 1], got {fraction}")
         self.motion_capture = motion_capture
         self.artificial = artificial
         self.held_out, self.split_seed = held_out, split_seed
-        self.recombine, self.interpolate = recombine, interpolate
+        self.recombine, self.interpolate, self.seated = recombine, interpolate, seated
         self.limits = limits
         self.batch_size, self.batches, self.val_batches = batch_size, batches, val_batches
         self.seed = seed
@@ -85,7 +88,9 @@ class SyntheticPoses(LightningDataModule):
             torch.cat(list(train.values())), recombine=self.recombine, interpolate=self.interpolate
         )
         unseen = MotionCapturePoses(torch.cat(list(held_out.values()))) if held_out else real
-        self.sources = [MixedPoses([made_up, real], [self.artificial, 1 - self.artificial]), unseen]
+        kinds = {made_up: self.artificial, real: 1 - self.seated, SeatedPoses(real): self.seated}
+        shares = [share if source is made_up else (1 - self.artificial) * share for source, share in kinds.items()]
+        self.sources = [MixedPoses(list(kinds), shares), unseen]
 
     def _loader(self, split: int, length: int) -> DataLoader:
         return DataLoader(_Numbers(split, length), batch_size=None)

@@ -96,6 +96,8 @@ class CrossModalNetwork(SavedNetwork):
             perspective=perspective,
         )
         self.psi = PoseEmbeddingDecoder(embedding)
+        #: Psi is that of `prior`, whatever file G and H start from
+        self.has_prior = prior is not None
         if prior is not None:
             load_psi(self.psi, prior)
         self.g = LatentEncoder(self.layout.supplied_channels, v_channels, g_width)

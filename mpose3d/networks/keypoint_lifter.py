@@ -52,6 +52,8 @@ class KeypointLifter(SavedNetwork):
         self.settings = {"width": width, "blocks": blocks, "embedding": embedding}
         self.embedding = embedding
         self.psi = PoseEmbeddingDecoder(embedding)
+        #: Psi is that of `prior`, whatever file the rest starts from
+        self.has_prior = prior is not None
         if prior is not None:
             load_psi(self.psi, prior)
         joints = len(SKELETON)

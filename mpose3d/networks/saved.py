@@ -27,8 +27,8 @@ class SavedNetwork(nn.Module):
         safetensors.torch.save_file(tensors, unfinished, {"settings": json.dumps(self.settings)})
         unfinished.replace(path)
 
-    def load(self, path: str | Path) -> None:
-        """Read the weights from a file that `save` wrote.
+    def load(self, path: str | Path, keep: str | None = None) -> None:
+        """Read the weights from a file that `save` wrote, but for those of the submodule `keep`.
 
         Raises:
             FileNotFoundError: no such file.
@@ -38,7 +38,10 @@ class SavedNetwork(nn.Module):
         for name, ours in self.settings.items():
             if settings.get(name) != ours:
                 raise ValueError(f"{path} was trained with {name} = {settings.get(name)}, and this network has {ours}")
-        load_weights(self, safetensors.torch.load_file(path), path)
+        tensors = safetensors.torch.load_file(path)
+        if keep is not None:
+            tensors |= {name: own for name, own in self.state_dict().items() if name.startswith(f"{keep}.")}
+        load_weights(self, tensors, path)
 
     @classmethod
     def from_file(cls, path: str | Path) -> Self:

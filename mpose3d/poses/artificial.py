@@ -93,6 +93,44 @@ class MotionCapturePoses:
         return torch.rand(shape, generator=generator, device=generator.device) < probability
 
 
+class SeatedPoses:
+    """Poses of another source with the legs of people who sit, squat or crouch, which motion capture hardly holds.
+
+    Both thighs are raised together, by 45 to 120 degrees from hanging, and both knees bent together, by 10 to 140;
+    each leg has its own share of every angle (standard deviations of 10 degrees), and knees part by 8 and 12 degrees on
+    average and standard deviation. Sitting is 90 and 90; the ranges end where the joint limits do.
+    """
+
+    def __init__(self, source: PoseSource) -> None:
+        self.source = source
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        p_c = self.source.sample(n, generator)
+
+        def uniform(low: float, high: float) -> Tensor:
+            return low + (high - low) * torch.rand(n, 1, generator=generator, device=p_c.device)
+
+        def normal(mean: float, deviation: float) -> Tensor:
+            return mean + deviation * torch.randn(n, 2, generator=generator, device=p_c.device)
+
+        # (n, 2): right leg, left leg
+        raised = (uniform(45, 120) + normal(0, 10)).deg2rad()
+        bent = (uniform(10, 140) + normal(0, 10)).clamp(0, 150).deg2rad()
+        outwards = p_c.new_tensor([-1.0, 1.0])
+        parted, turned = normal(8, 12).deg2rad() * outwards, normal(0, 10).deg2rad() * outwards
+        hips, knees, ankles = (SKELETON.indices(f"r_{joint}", f"l_{joint}") for joint in ("hip", "knee", "ankle"))
+
+        def direction(angle: Tensor, aside: Tensor) -> Tensor:
+            """Unit vectors (n, 2, 3): `angle` forward from hanging, in a plane turned by `aside` to the left."""
+            return torch.stack([angle.sin() * aside.cos(), angle.sin() * aside.sin(), -angle.cos()], dim=-1)
+
+        length = p_c.new_tensor(SKELETON.bone_lengths)[:, None]
+        p_c = p_c.clone()
+        p_c[:, knees] = p_c[:, hips] + length[knees] * direction(raised, parted)
+        p_c[:, ankles] = p_c[:, knees] + length[ankles] * direction(raised - bent, parted + turned)
+        return p_c
+
+
 class MixedPoses:
     """A mixture: each pose from one of `sources`, chosen with chances in proportion to `weights`.
 

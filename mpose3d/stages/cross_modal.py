@@ -52,7 +52,8 @@ class CrossModalStage(Stage):
     Args:
         teacher: E and F.
         network: G, H and Psi. Its Psi must be trained (`prior`).
-        init: `network.safetensors` that an earlier stage wrote; G and H start from it.
+        init: `network.safetensors` that an earlier stage wrote; G and H start from it, and Psi where the network has no
+            `prior` of its own.
         weights: of the loss terms.
         amplitude: lowest height of the peaks of m_syn in training, drawn uniformly between it and 1 for every joint:
             a teacher is less sure of some joints than of others.
@@ -87,7 +88,7 @@ class CrossModalStage(Stage):
         self.blur = blur
         self.jitter = jitter
         if init is not None:
-            network.load(init)
+            network.load(init, keep="psi" if network.has_prior else None)
         self.freeze_networks()
 
     # pathways --------------------------------------------------------------------------------------------------------

@@ -56,7 +56,7 @@ class LifterStage(Stage):
         self.focal_range = focal_range
         self.weights = {"pose": pose, "canonical": canonical, "rotation": rotation, "points": points}
         if init is not None:
-            network.load(init)
+            network.load(init, keep="psi" if network.has_prior else None)
         self.freeze_networks()
 
     def training_step(self, batch: Scenes, batch_idx: int) -> Tensor:
