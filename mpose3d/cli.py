@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "evaluate mupots": ("mpose3d.evaluation:evaluate_mupots", ()),
     "evaluate 3dpw": ("mpose3d.evaluation:evaluate_3dpw", ()),
     "evaluate coco": ("mpose3d.evaluation:evaluate_coco", ()),
+    "evaluate scenes": ("mpose3d.evaluation:evaluate_scenes", ()),
     "evaluate 2d": ("mpose3d.evaluation:compare_2d", ()),
     "data check": ("mpose3d.data.check:check_dataset", ("name",)),
 }
@@ -117,7 +118,9 @@ def _command(function: Callable[..., int | None], positional: tuple[str, ...]) -
         command.add_argument(name, nargs="+" if many else None, type=str, help=texts.get(name))
     pairs = [name for name, p in parameters.items() if p.annotation.startswith("tuple[int, int]")]
     for name in pairs:
-        command.add_argument(f"--{name}", nargs=2, type=int, default=parameters[name].default, help=texts.get(name))
+        default = parameters[name].default
+        pair = list(default) if isinstance(default, tuple) else default  # the parser writes into it
+        command.add_argument(f"--{name}", nargs=2, type=int, default=pair, help=texts.get(name))
     command.add_function_arguments(function, skip={*positional, *pairs}, fail_untyped=True)
     return command
 

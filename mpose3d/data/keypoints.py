@@ -6,7 +6,7 @@ import json
 import math
 import re
 import zipfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -119,6 +119,7 @@ def with_sizes(
             )
         found = [(picture, *table[picture.name]) for picture in pictures]
         sized = [picture._replace(name=name, size=size) for picture, name, size in found]
+        _check_names(sized, images)
     else:
         sequences = [re.fullmatch(r"(TS\d+)_img_\d+", picture.name) for picture in pictures]
         if not all(sequences):
@@ -130,6 +131,12 @@ def with_sizes(
         sized = [p._replace(size=official_size(match[1])) for p, match in zip(pictures, sequences, strict=True)]
     _check_pixels(sized)
     return sized
+
+
+def _check_names(pictures: Iterable[PictureKeypoints], path: Path | str) -> None:
+    for name, count in Counter(picture.name for picture in pictures).items():
+        if count > 1:
+            raise ValueError(f"{path}: {count} images are named {name}, without folder and suffix")
 
 
 def _check_pixels(pictures: Iterable[PictureKeypoints]) -> None:
@@ -173,15 +180,17 @@ def _read_coco(content: list, path: Path, layout: str | None, threshold: float) 
     people: dict[str, list[dict]] = defaultdict(list)
     try:
         for person in content:
-            people[_without_suffix(str(person["image_id"]))].append(person)
+            people[str(person["image_id"])].append(person)
         arrays = {name: _people([person["keypoints"] for person in group]) for name, group in people.items()}
         scores = {name: [float(person.get("score", math.nan)) for person in group] for name, group in people.items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{path}: not a list of COCO results ({_reason(error)})") from error
-    return [
-        _picture(name, array, f"{path}: image {name}", layout, _COCO_BY_COUNT, threshold, scores[name])
+    pictures = [
+        _picture(_without_suffix(name), array, f"{path}: image {name}", layout, _COCO_BY_COUNT, threshold, scores[name])
         for name, array in arrays.items()
     ]
+    _check_names(pictures, path)
+    return pictures
 
 
 def _without_suffix(name: str) -> str:
