@@ -329,7 +329,7 @@ def evaluate_scenes(
     scenes: int = 200,
     seed: int = 0,
     people: tuple[int, int] = (1, 4),
-    through: Through = "maps",
+    through: Through = "keypoints",
     weights: str | None = None,
     layout: str = "mupots",
     body_models: Path | None = None,

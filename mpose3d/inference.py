@@ -21,8 +21,9 @@ from mpose3d import assets
 from mpose3d.data.keypoints import PictureKeypoints, read_keypoints, with_sizes
 from mpose3d.data.letterbox import IMAGE_SUFFIXES, Letterbox, read_image, read_letterboxed, to_tensor
 from mpose3d.geometry.camera import Camera
-from mpose3d.lifting import FEWEST_JOINTS, enough_joints, lift_people
+from mpose3d.lifting import enough_joints, lift_people
 from mpose3d.networks.cross_modal import CrossModalNetwork, Detection
+from mpose3d.networks.keypoint_lifter import FEWEST_JOINTS, KeypointLifter
 from mpose3d.networks.teacher import MobilenetThin, Teacher
 from mpose3d.representations.hmpaf import HMPAF, parse
 from mpose3d.skeleton import SKELETON
@@ -31,7 +32,7 @@ from mpose3d.visualise.pictures import overlay as draw_overlay
 from mpose3d.visualise.pictures import write_picture
 
 Pathway = Literal["image", "hmpaf", "keypoints"]
-Through = Literal["maps"]
+Through = Literal["keypoints", "maps"]
 
 #: side of a teacher's input where nothing else is asked for: what OpenPose and its kin were trained at
 TEACHER_SIZE = 368
@@ -297,7 +298,7 @@ def lift(
     layout: str | None = None,
     size: tuple[int, int] | None = None,
     images: str | None = None,
-    through: Through = "maps",
+    through: Through = "keypoints",
     weights: str | None = None,
     threshold: float = 0.0,
     focal_ratio: float = 0.8,
@@ -314,7 +315,7 @@ def lift(
             by the format and the number of joints.
         size: width and height of all pictures in pixels; not needed for pictures named TSn_img_NNNNNN.
         images: COCO JSON with the sizes of the images, in place of size.
-        through: maps: HM-PAF, G and H.
+        through: keypoints: a network that reads each person by itself; maps: HM-PAF, G and H.
         weights: the network; default: those that ship.
         threshold: least confidence of a joint.
         focal_ratio: focal length over the longer side of a picture, where it is known.
@@ -353,21 +354,27 @@ def lift(
             print(f"left out, too few joints: {picture.name}, person {p} ({joints} joints)", file=sys.stderr)
 
 
-def read_lifter(through: Through, weights: str | None = None) -> CrossModalNetwork:
+def read_lifter(through: Through, weights: str | None = None) -> KeypointLifter | CrossModalNetwork:
     """The network that lifts 2D people; `weights` are its file, by default those that ship."""
+    if through == "keypoints":
+        return KeypointLifter.from_file(weights or assets.weights_file("lifter"))
     return CrossModalNetwork.from_file(weights or assets.weights_file("photographs"))
 
 
 def lift_pictures(
-    network: CrossModalNetwork, pictures: Sequence[PictureKeypoints], focal_ratio: float = 0.8
+    network: KeypointLifter | CrossModalNetwork, pictures: Sequence[PictureKeypoints], focal_ratio: float = 0.8
 ) -> list[PhotographPeople]:
-    """2D people of pictures whose sizes are known -> the same people in 3D, all of them, in their order."""
+    """2D people of pictures whose sizes are known -> the same people in 3D, all of them, in their order.
+
+    `joints_px` are the joints as they were given, which no projection betters, and the projection of those missing.
+    """
     cameras = [Camera.for_image(*picture.size, focal_ratio) for picture in pictures]
     counts = [len(picture.px) for picture in pictures]
     which = torch.arange(len(pictures)).repeat_interleave(torch.tensor(counts))
     px, visible = (torch.cat([getattr(picture, part) for picture in pictures]) for part in ("px", "visible"))
     people = lift_people(network, px, visible, which, cameras)
-    parts = [part.cpu().split(counts) for part in (people.joints_px, people.joints, people.embedding)]
+    joints_px = torch.where(visible[..., None], px, people.joints_px.cpu())
+    parts = [part.cpu().split(counts) for part in (joints_px, people.joints, people.embedding)]
     return [
         PhotographPeople(
             size=picture.size,

@@ -12,66 +12,83 @@ from torch.nn.utils.rnn import pad_sequence
 from mpose3d.geometry.camera import Camera
 from mpose3d.metrics.functional import bounding_box
 from mpose3d.networks.cross_modal import CrossModalNetwork
+from mpose3d.networks.keypoint_lifter import FEWEST_JOINTS, KeypointLifter
 from mpose3d.representations.neural import NeuralGrid, NeuralRepresentation, People, Roots
 from mpose3d.skeleton import SKELETON
 
-#: fewest joints that say where a person is and how turned; neck and pelvis, which are made of others, do not count
-FEWEST_JOINTS = 4
-
 _MEASURED = [name not in ("neck", "pelvis") for name in SKELETON.names]
 
-# how much the network reads at once: pictures, and places for people in them (drawing costs memory for each)
+# how much is read at once: people; through maps, pictures and places for people in them (drawing costs memory for each)
+_PEOPLE = 8192
 _PICTURES = 32
 _PLACES = 512
 
+_ONE_CAMERA = Camera(1000.0, (0.0, 0.0))
+
 
 def enough_joints(visible: Bool[Tensor, "*people 15"]) -> Bool[Tensor, "*people"]:
-    """Whom `lift_people` can say anything of: people with `FEWEST_JOINTS` visible joints beside neck and pelvis."""
+    """Whom `lift_people` can say anything of: people with `FEWEST_JOINTS` visible joints.
+
+    Neck and pelvis do not count: they are made of others.
+    """
     return visible[..., _MEASURED].sum(-1) >= FEWEST_JOINTS
 
 
 @torch.inference_mode()
 def lift_people(
-    network: CrossModalNetwork,
+    network: KeypointLifter | CrossModalNetwork,
     joints_px: Float[Tensor, "n 15 2"],
     visible: Bool[Tensor, "n 15"],
     picture: Int[Tensor, " n"],
     cameras: Sequence[Camera],
 ) -> People:
-    """2D people of several pictures -> the same people in 3D, in their order: drawn as HM-PAF -> G -> H -> s at their
-    roots -> M.
+    """2D people of several pictures -> the same people in 3D, in their order.
 
-    Every picture is seen as the network's fixed camera would have seen it, so focal lengths and picture sizes may be
-    any. Where the pelvis of a person is not visible, its root is the most likely one of H in the person's surroundings.
+    `KeypointLifter` reads each person by itself. `CrossModalNetwork` goes through maps: the people of a picture are
+    drawn as HM-PAF, and s = H(G(m)) is read at their roots; where the pelvis of a person is not visible, at the most
+    likely root of H in the person's surroundings.
 
     Args:
-        network: G, H and Psi.
         joints_px: pixels of each person's picture; invisible joints may hold anything.
         visible: whom there are too few joints of (`enough_joints`) comes out as somebody, somewhere.
         picture: which of `cameras` each person is seen by.
-        cameras: one for each picture.
+        cameras: one for each picture, any.
 
     Returns:
         People in the camera space (mm) and in pixels of their own pictures, on the device of the network.
     """
     parameter = next(network.parameters())
-    fixed = network.representation.camera
+    maps = isinstance(network, CrossModalNetwork)
+    # every picture is seen as one and the same camera would have seen it: the rays are what counts
+    one = network.representation.camera if maps else _ONE_CAMERA
     focal = torch.tensor([camera.focal for camera in cameras], dtype=torch.float64)[picture, None, None]
     centre = torch.tensor([camera.centre for camera in cameras], dtype=torch.float64).reshape(-1, 2)[picture, None]
-    # pixel of the fixed camera = ratio * pixel of the picture + shift
-    ratio = fixed.focal / focal
-    shift = torch.tensor(fixed.centre, dtype=torch.float64) - ratio * centre
+    ratio = one.focal / focal
+    shift = torch.tensor(one.centre, dtype=torch.float64) - ratio * centre
     joints = torch.where(visible[..., None], ratio * joints_px.double() + shift, 0).to(parameter)
     visible = visible.to(parameter.device)
+    if maps:
+        people = _through_maps(network, joints, visible, picture, len(cameras))
+    else:
+        parts = zip(joints.split(_PEOPLE), visible.split(_PEOPLE), strict=True)
+        people = _concatenated([network(*part, one) for part in parts])
+    return people._replace(joints_px=((people.joints_px.double().cpu() - shift) / ratio).to(parameter.device))
 
-    order = picture.argsort(stable=True)
-    groups = order.split(picture.bincount(minlength=len(cameras)).tolist())
-    batches = [_read(network, joints, visible, batch) for batch in _batches(groups)]
-    if not batches:
+
+def _concatenated(parts: Sequence[People]) -> People:
+    return People(*map(torch.cat, zip(*parts, strict=True)))
+
+
+def _through_maps(
+    network: CrossModalNetwork, joints: Tensor, visible: Tensor, picture: Tensor, pictures: int
+) -> People:
+    if len(joints) == 0:
         nobody = joints.new_zeros(0, network.representation.channels)
         return network.representation.people(nobody, nobody[:, :2], network.psi)
-    people = People(*(torch.cat(parts)[order.argsort()] for parts in zip(*batches, strict=True)))
-    return people._replace(joints_px=((people.joints_px.double().cpu() - shift) / ratio).to(parameter.device))
+    order = picture.argsort(stable=True)
+    groups = order.split(picture.bincount(minlength=pictures).tolist())
+    people = _concatenated([_read(network, joints, visible, batch) for batch in _batches(groups)])
+    return People(*(part[order.argsort()] for part in people))
 
 
 def _batches(groups: Sequence[Tensor]) -> Iterator[list[Tensor]]:
