@@ -121,6 +121,15 @@ class TestThroughMaps:
             for one, other in zip(whole, parts, strict=True):
                 torch.testing.assert_close(one, other, atol=1e-2, rtol=1e-4)
 
+    def test_batches_are_bounded(self):
+        """By pictures, and by the places for people that padding makes; a picture of more stands alone."""
+        sizes = [1] * 70 + [300, 2, 600, 0, 2]
+        batches = list(lifting._batches(torch.arange(sum(sizes)).split(sizes)))
+        assert torch.cat([group for batch in batches for group in batch]).tolist() == list(range(sum(sizes)))
+        assert [[len(group) for group in batch] for batch in batches] == [
+            [1] * 32, [1] * 32, [1] * 6, [300], [2], [600], [2],
+        ]  # fmt: skip
+
     def test_a_picture_shows_its_own_people_alone(self, network):
         """Others in another picture change nothing; in the same picture they do: they are drawn beside."""
         joints = people(4)
@@ -151,7 +160,7 @@ class TestThroughMaps:
         grid = NeuralGrid(torch.zeros(1, network.representation.channels, 8, 8), logits, offset)
         network.h.forward = lambda v: grid
         joints = torch.full((2, 15, 2), 43.0, dtype=torch.float64)  # cell (5, 5) has its centre at 43.5 px
-        joints[0, :, 1] = torch.linspace(20, 34, 15)  # above
+        joints[0, :, 1] = torch.linspace(20, 40, 15)  # mostly above
         visible = torch.ones(2, 15, dtype=torch.bool)
         visible[0, [PELVIS, *SKELETON.indices("r_hip", "l_hip")]] = False
         found = lifted(network, joints, visible, cameras=[network.representation.camera])
