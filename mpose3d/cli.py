@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import docstring_parser
 from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
 
 #: Trainer methods, and what `--help` says of them
@@ -25,9 +26,11 @@ TRAINING = {
 #: everything else: words of the command -> its function, and the parameters that are given without a flag
 COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "infer": ("mpose3d.inference:infer", ("paths",)),
+    "lift": ("mpose3d.inference:lift", ("keypoints",)),
     "evaluate mupots": ("mpose3d.evaluation:evaluate_mupots", ()),
     "evaluate 3dpw": ("mpose3d.evaluation:evaluate_3dpw", ()),
     "evaluate coco": ("mpose3d.evaluation:evaluate_coco", ()),
+    "evaluate scenes": ("mpose3d.evaluation:evaluate_scenes", ()),
     "evaluate 2d": ("mpose3d.evaluation:compare_2d", ()),
     "data check": ("mpose3d.data.check:check_dataset", ("name",)),
 }
@@ -103,12 +106,22 @@ def _run(args: list[str]) -> int:
 
 
 def _command(function: Callable[..., int | None], positional: tuple[str, ...]) -> ArgumentParser:
-    """A parser of the function's parameters; those named in `positional` are given without a flag."""
+    """A parser of the function's parameters; those named in `positional` are given without a flag.
+
+    A pair of whole numbers is given as two words, `--size 1920 1080`.
+    """
     command = ArgumentParser(description=inspect.getdoc(function).splitlines()[0])
+    parameters = inspect.signature(function).parameters
+    texts = {text.arg_name: text.description for text in docstring_parser.parse(inspect.getdoc(function)).params}
     for name in positional:
-        many = inspect.signature(function).parameters[name].annotation == "list[str]"
-        command.add_argument(name, nargs="+" if many else None, type=str)
-    command.add_function_arguments(function, skip=set(positional), fail_untyped=True)
+        many = parameters[name].annotation == "list[str]"
+        command.add_argument(name, nargs="+" if many else None, type=str, help=texts.get(name))
+    pairs = [name for name, p in parameters.items() if p.annotation.startswith("tuple[int, int]")]
+    for name in pairs:
+        default = parameters[name].default
+        pair = list(default) if isinstance(default, tuple) else default  # the parser writes into it
+        command.add_argument(f"--{name}", nargs=2, type=int, default=pair, help=texts.get(name))
+    command.add_function_arguments(function, skip={*positional, *pairs}, fail_untyped=True)
     return command
 
 

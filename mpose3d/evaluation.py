@@ -17,20 +17,33 @@ from torch import Tensor
 
 from mpose3d.data import mupots, threedpw
 from mpose3d.data.lsp14 import regress_lsp14
+from mpose3d.data.mocap import read_motion_capture
 from mpose3d.data.predictions import (
     PicturePeople,
     read_mupots_people,
     read_picture_people,
     read_threedpw_people,
 )
-from mpose3d.inference import infer
+from mpose3d.geometry.camera import Camera
+from mpose3d.inference import Through, infer, read_lifter
+from mpose3d.lifting import enough_joints, lift_people
 from mpose3d.metrics.coco import oks_average_precision, read_annotations
 from mpose3d.metrics.matching import assign_people
-from mpose3d.metrics.modules import MPJPE, PCK2D, BoxIoU
+from mpose3d.metrics.modules import MPJPE, MRPE, PCK2D, PMPJPE, BoxIoU
 from mpose3d.metrics.mupots import GROUPS, Mode, Mupots3D, MupotsScore, SequenceScore
 from mpose3d.metrics.threedpw import Challenge, FourteenJoints, scored_frames
 from mpose3d.networks.teacher import Teacher
+from mpose3d.poses.artificial import MotionCapturePoses
+from mpose3d.poses.scenes import SceneSampler
 from mpose3d.skeleton import COCO_17, COCO_18, LSP_14, MUPOTS_17, SKELETON, SMPL_24
+
+# Scenes of motion capture are seen by the fixed camera, in square pictures of this many pixels, ...
+_SCENE_SIZE = 1000
+# ... from all sides; leaning to any side, which is how cameras above, below and askew see upright people; a fifth of
+# the people turned anyhow, lying and upside down; from an eighth of the picture's height to larger than it
+_VIEWPOINTS = {"tilt": 20.0, "free_rotation": 0.2, "height": (0.125, 1.2)}
+# part of what a seed means: another number gives other scenes
+_SCENES_AT_ONCE = 100
 
 
 def evaluate_mupots(
@@ -309,6 +322,63 @@ def compare_2d(
     _print("Teacher against student in 2D", rows, list(rows[0]), notes)
     content = {"pictures": len(pictures), "joints": names, **{r["method"]: _without(r, "method") for r in rows}}
     _write(out, "2d", rows, content)
+
+
+def evaluate_scenes(
+    mocap: Path,
+    scenes: int = 200,
+    seed: int = 0,
+    people: tuple[int, int] = (1, 4),
+    through: Through = "keypoints",
+    weights: str | None = None,
+    layout: str = "mupots",
+    body_models: Path | None = None,
+    device: str = "cpu",
+    out: Path | None = None,
+) -> None:
+    """Scenes made of motion capture: their 2D people are lifted, and compared with the truth.
+
+    Poses are frames as they are, with the skeleton's bones (stature 1.7 m); joints outside the picture are missing.
+
+    Args:
+        mocap: motion capture that `read_motion_capture` takes (docs/data.md): npz, BVH, C3D, AMC, or a folder of them.
+        scenes: how many.
+        seed: the same seed gives the same scenes.
+        people: fewest and most people in a scene.
+        through: as in `mpose3d lift`.
+        weights: the network; default: those that ship.
+        layout: joints of plain arrays in npz files.
+        body_models: folder of SMPL model files, for AMASS.
+        device: where to run the network, "cpu" or "cuda".
+        out: folder for scenes.csv and scenes.json.
+    """
+    if scenes < 1:
+        raise ValueError(f"--scenes is how many scenes to make, not {scenes}")
+    poses = torch.cat(list(read_motion_capture(mocap, layout, body_models).values()))
+    camera = Camera.for_image(_SCENE_SIZE, _SCENE_SIZE)
+    sampler = SceneSampler(
+        MotionCapturePoses(poses, mirror=False), camera, _SCENE_SIZE, people=tuple(people), **_VIEWPOINTS
+    )
+    network = read_lifter(through, weights).to(device)
+    generator = torch.Generator().manual_seed(seed)
+    metrics = {"mpjpe": MPJPE(SKELETON.root), "pmpjpe": PMPJPE(), "root_error": MRPE(SKELETON.root)}
+    found, annotated = 0, 0
+    for start in range(0, scenes, _SCENES_AT_ONCE):
+        sample = sampler.sample(min(_SCENES_AT_ONCE, scenes - start), generator)
+        scene, person = (sample.valid & enough_joints(sample.drawn)).nonzero(as_tuple=True)
+        truth, drawn = sample.joints[scene, person], sample.drawn[scene, person]
+        lifted = lift_people(network, camera.project(truth), drawn, scene, [camera] * len(sample.valid))
+        for metric in metrics.values():
+            metric.update(lifted.joints.cpu(), truth)
+        found, annotated = found + len(truth), annotated + int(sample.valid.sum())
+    figures = {name: metric.compute().item() for name, metric in metrics.items()}
+    figures |= {"found": found, "annotated": annotated}
+    notes = [
+        f"{scenes} scenes of {people[0]} to {people[1]} people (seed {seed}) from {len(poses)} frames of {mocap}.",
+        "Found: people with enough joints in the picture to be lifted; all 15 joints of theirs are scored.",
+    ]
+    _print(f"Scenes of motion capture, lifted through {through} (mm)", [figures], list(figures), notes)
+    _write(out, "scenes", [figures], figures)
 
 
 _Picture = tuple[Tensor, Tensor, PicturePeople, PicturePeople]

@@ -255,6 +255,31 @@ COCO_18 = Layout(
     from_weights=_same("neck", *_LIMB_JOINTS),
 )  # fmt: skip
 
+_BODY_25_NAMES = (
+    "nose", "neck",
+    "r_shoulder", "r_elbow", "r_wrist", "l_shoulder", "l_elbow", "l_wrist",
+    "pelvis", "r_hip", "r_knee", "r_ankle", "l_hip", "l_knee", "l_ankle",
+    "r_eye", "l_eye", "r_ear", "l_ear",
+    "l_big_toe", "l_small_toe", "l_heel", "r_big_toe", "r_small_toe", "r_heel",
+)  # fmt: skip
+#: OpenPose BODY_25, whose pelvis is called MidHip. Neck and pelvis are midpoints, as ours; no top of the head.
+BODY_25 = Layout(
+    "openpose25",
+    _BODY_25_NAMES,
+    _pairs(
+        _BODY_25_NAMES,
+        "neck-pelvis",
+        "r_hip-r_knee", "r_knee-r_ankle", "pelvis-r_hip", "pelvis-l_hip", "l_hip-l_knee", "l_knee-l_ankle",
+        "neck-r_shoulder", "r_shoulder-r_elbow", "r_elbow-r_wrist", "r_shoulder-r_ear",
+        "neck-l_shoulder", "l_shoulder-l_elbow", "l_elbow-l_wrist", "l_shoulder-l_ear",
+        "neck-nose", "nose-r_eye", "nose-l_eye", "r_eye-r_ear", "l_eye-l_ear",
+        "l_ankle-l_big_toe", "l_big_toe-l_small_toe", "l_ankle-l_heel",
+        "r_ankle-r_big_toe", "r_big_toe-r_small_toe", "r_ankle-r_heel",
+    ),
+    to_weights=_same("neck", "pelvis", *_LIMB_JOINTS),
+    from_weights=_same("neck", "pelvis", *_LIMB_JOINTS),
+)  # fmt: skip
+
 #: COCO keypoints 2017: annotations and most detectors. No neck, no pelvis: both are midpoints.
 COCO_17 = Layout(
     "coco17",
@@ -314,4 +339,6 @@ LSP_14 = Layout(
     from_weights=_same("head_top", *_LIMB_JOINTS) | _MPI_NECK,
 )  # fmt: skip
 
-LAYOUTS = {layout.name: layout for layout in (MPOSE3D, MPI_15, COCO_18, COCO_17, MUPOTS_17, SMPL_24, H36M_17, LSP_14)}
+LAYOUTS = {
+    layout.name: layout for layout in (MPOSE3D, MPI_15, COCO_18, BODY_25, COCO_17, MUPOTS_17, SMPL_24, H36M_17, LSP_14)
+}

@@ -1,0 +1,38 @@
+"""Annotated 2D people of MuPoTS-3D as a file for `mpose3d lift`: the joints of a perfect 2D detector.
+
+python -m experiments.mupots_keypoints --annotations MultiPersonTestSet --out keypoints.npz
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from mpose3d.data.mupots import find_sequences, read_sequence
+
+
+def keypoints(annotations: Path) -> dict[str, np.ndarray]:
+    """TSn_img_NNNNNN/px (P, 17, 2): `annot2` of the people whose annotation counts, for every frame."""
+    sequences = [read_sequence(folder) for folder in find_sequences(annotations)]
+    return {
+        f"{sequence.name}_img_{frame:06d}/px": sequence.annot2[frame, valid].numpy()
+        for sequence in sequences
+        for frame, valid in enumerate(sequence.valid)
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--annotations", type=Path, required=True, help="folder of TS*/annot.mat")
+    parser.add_argument("--out", type=Path, required=True, help="FILE.npz")
+    arguments = parser.parse_args()
+    arrays = keypoints(arguments.annotations)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(arguments.out, **arrays)
+    print(f"{sum(map(len, arrays.values()))} people in {len(arrays)} frames, written to {arguments.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,304 @@
+"""2D people of any detector in files: COCO results, OpenPose JSON and npz (docs/lift.md)."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import zipfile
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from mpose3d.data.letterbox import IMAGE_SUFFIXES
+from mpose3d.data.mupots import official_size
+from mpose3d.skeleton import COCO_17, LAYOUTS, MUPOTS_17, SKELETON, Layout
+
+# What so many joints are where nothing else is said; 17 are COCO's in a COCO file, and ambiguous in an npz.
+_BY_COUNT = {15: "mpose3d", 18: "openpose18", 25: "openpose25"}
+_COCO_BY_COUNT = _BY_COUNT | {17: "coco17"}
+_OPENPOSE_BY_COUNT = _BY_COUNT | {15: "mpi15"}
+
+_OPENPOSE_SUFFIX = "_keypoints"
+
+# Neck and pelvis are midpoints by definition: they are known wherever both sides are.
+_MIDDLES = [
+    (SKELETON.index(middle), SKELETON.indices(f"r_{side}", f"l_{side}"))
+    for middle, side in (("neck", "shoulder"), ("pelvis", "hip"))
+]
+
+
+class PictureKeypoints(NamedTuple):
+    """2D people of one picture in the order of their file, joints of `SKELETON`.
+
+    Args:
+        name: of the picture, without suffix.
+        size: (width, height) of the picture; None as long as nobody said.
+        px: (P, 15, 2) pixels of the picture; 0 where a joint is missing.
+        visible: (P, 15) whether the file has the joint.
+        score: (P,) the file's own score of each person, else the mean confidence of the joints seen.
+    """
+
+    name: str
+    size: tuple[int, int] | None
+    px: Float[Tensor, "p 15 2"]
+    visible: Bool[Tensor, "p 15"]
+    score: Float[Tensor, " p"]
+
+
+def read_keypoints(path: Path | str, layout: str | None = None, threshold: float = 0.0) -> list[PictureKeypoints]:
+    """2D people of the pictures in `path`, which is one of
+
+    - COCO results: a list of {"image_id", "category_id", "keypoints": [x, y, confidence] x 17, "score"};
+    - OpenPose JSON: {"people": [{"pose_keypoints_2d": [x, y, confidence] x 25 | 18 | 15}]}, or a folder of
+      NAME_keypoints.json;
+    - npz with NAME/px (P, J, 2|3), the third number being the confidence; other keys are left alone.
+
+    A joint is missing where its confidence is 0 or below `threshold`, where a coordinate is not finite, and at exactly
+    (0, 0), which is how all of these formats write an absent joint.
+
+    Args:
+        path: file or folder.
+        layout: joints, a key of `LAYOUTS`; None goes by the format and the number of joints.
+        threshold: least confidence.
+
+    Raises:
+        FileNotFoundError: no such file, or a folder without any.
+        ValueError: another format, another number of joints, or one that several layouts have.
+    """
+    path = Path(path)
+    if layout is not None and layout not in LAYOUTS:
+        raise ValueError(f"unknown layout {layout!r}, known are {', '.join(LAYOUTS)}")
+    if path.is_dir():
+        return _read_openpose_folder(path, layout, threshold)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file or folder of keypoints")
+    if path.suffix.lower() == ".npz":
+        return _read_npz(path, layout, threshold)
+    content = _read_json(path)
+    if isinstance(content, list):
+        return _read_coco(content, path, layout, threshold)
+    return [_read_openpose(content, path, layout, threshold)]
+
+
+def with_sizes(
+    pictures: Sequence[PictureKeypoints], size: tuple[int, int] | None = None, images: Path | str | None = None
+) -> list[PictureKeypoints]:
+    """The pictures with their sizes, and checked against them.
+
+    Args:
+        pictures: as `read_keypoints` gives them.
+        size: (width, height) of all of them.
+        images: JSON that has COCO's "images" ({"id", "file_name", "width", "height"}), which are found by id or by file
+            name, and take the file name (without folder and suffix) as their own.
+
+    Without either, pictures named TSn_img_NNNNNN have the official size of their MuPoTS-3D sequence.
+
+    Raises:
+        FileNotFoundError: no file `images`.
+        ValueError: sizes unknown, given twice, not positive, or at odds with the joints.
+    """
+    if size is not None and images is not None:
+        raise ValueError("the size of the pictures is given twice: leave out --size or --images")
+    if size is not None:
+        if len(size) != 2 or min(size) <= 0:
+            raise ValueError(f"--size is width and height in pixels, not {' '.join(map(str, size))}")
+        sized = [picture._replace(size=tuple(size)) for picture in pictures]
+    elif images is not None:
+        table = _read_images(Path(images))
+        missing = [picture.name for picture in pictures if picture.name not in table]
+        if missing:
+            raise ValueError(
+                f"{images}: no image {missing[0]!r}, and so for {len(missing)} of {len(pictures)} pictures"
+            )
+        found = [(picture, *table[picture.name]) for picture in pictures]
+        sized = [picture._replace(name=name, size=size) for picture, name, size in found]
+        _check_names(sized, images)
+    else:
+        sequences = [re.fullmatch(r"(TS\d+)_img_\d+", picture.name) for picture in pictures]
+        if not all(sequences):
+            unknown = next(picture.name for picture, match in zip(pictures, sequences, strict=True) if not match)
+            raise ValueError(
+                f"the size of picture {unknown!r} is not known: give --size WIDTH HEIGHT for all, or --images FILE, "
+                "a COCO JSON of the images"
+            )
+        sized = [p._replace(size=official_size(match[1])) for p, match in zip(pictures, sequences, strict=True)]
+    _check_pixels(sized)
+    return sized
+
+
+def _check_names(pictures: Iterable[PictureKeypoints], path: Path | str) -> None:
+    for name, count in Counter(picture.name for picture in pictures).items():
+        if count > 1:
+            raise ValueError(f"{path}: {count} images are named {name}, without folder and suffix")
+
+
+def _check_pixels(pictures: Iterable[PictureKeypoints]) -> None:
+    """Coordinates in another unit, or of pictures of another size, would give people of any shape anywhere."""
+    seen = [(picture, picture.px[picture.visible]) for picture in pictures if picture.visible.any()]
+    if not seen:
+        return
+    if max(float(px.abs().max()) for _, px in seen) <= 2:
+        raise ValueError("all joints lie within 2 pixels of the corner: coordinates must be pixels, not fractions")
+    outside = sum(int(((px < -0.5) | (px > px.new_tensor(p.size) - 0.5)).any(dim=-1).sum()) for p, px in seen)
+    total = sum(len(px) for _, px in seen)
+    if 2 * outside > total:
+        width, height = seen[0][0].size
+        raise ValueError(
+            f"{outside} of {total} joints lie outside their pictures: is the size right ({seen[0][0].name}: "
+            f"{width} x {height})?"
+        )
+
+
+def _read_images(path: Path) -> dict[str, tuple[str, tuple[int, int]]]:
+    """COCO's id, and the file name without folder and suffix -> (that name, (width, height))."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file of COCO images")
+    content = _read_json(path)
+    try:
+        entries = [
+            (str(image["id"]), Path(image["file_name"]).stem, (int(image["width"]), int(image["height"])))
+            for image in content["images"]
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: not a COCO JSON of images ({_reason(error)})") from error
+    by_name = {name: (name, size) for _, name, size in entries}
+    if len(by_name) < len(entries):
+        raise ValueError(f"{path}: two images of one file name")
+    if any(min(size) <= 0 for _, size in by_name.values()):
+        raise ValueError(f"{path}: an image of no size")
+    return by_name | {number: (name, size) for number, name, size in entries}
+
+
+def _read_coco(content: list, path: Path, layout: str | None, threshold: float) -> list[PictureKeypoints]:
+    people: dict[str, list[dict]] = defaultdict(list)
+    try:
+        for person in content:
+            people[str(person["image_id"])].append(person)
+        arrays = {name: _people([person["keypoints"] for person in group]) for name, group in people.items()}
+        scores = {name: [float(person.get("score", math.nan)) for person in group] for name, group in people.items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{path}: not a list of COCO results ({_reason(error)})") from error
+    pictures = [
+        _picture(_without_suffix(name), array, f"{path}: image {name}", layout, _COCO_BY_COUNT, threshold, scores[name])
+        for name, array in arrays.items()
+    ]
+    _check_names(pictures, path)
+    return pictures
+
+
+def _without_suffix(name: str) -> str:
+    """Detectors that know no ids write the name of the image's file."""
+    return str(Path(name).with_suffix("")) if Path(name).suffix.lower() in IMAGE_SUFFIXES else name
+
+
+def _read_openpose_folder(folder: Path, layout: str | None, threshold: float) -> list[PictureKeypoints]:
+    files = sorted(folder.glob(f"*{_OPENPOSE_SUFFIX}.json"))
+    if not files:
+        raise FileNotFoundError(f"{folder}: no NAME{_OPENPOSE_SUFFIX}.json of OpenPose in this folder")
+    return [_read_openpose(_read_json(file), file, layout, threshold) for file in files]
+
+
+def _read_openpose(content: Any, path: Path, layout: str | None, threshold: float) -> PictureKeypoints:
+    try:
+        array = _people([person["pose_keypoints_2d"] for person in content["people"]])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: neither OpenPose JSON nor a list of COCO results ({_reason(error)})") from error
+    name = path.stem.removesuffix(_OPENPOSE_SUFFIX)
+    return _picture(name, array, str(path), layout, _OPENPOSE_BY_COUNT, threshold)
+
+
+def _read_npz(path: Path, layout: str | None, threshold: float) -> list[PictureKeypoints]:
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            if isinstance(content, np.ndarray):
+                raise ValueError("a single array, expected an npz")
+            keys = [key for key in content.files if re.fullmatch(r".+/px", key)]
+            arrays = {key.removesuffix("/px"): content[key].astype(np.float64) for key in keys}
+    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: not an npz of keypoints ({error})") from error
+    if not arrays:
+        raise ValueError(f"{path}: no key like TS1_img_000000/px in this npz")
+    return [_picture(name, array, f"{path}: {name}/px", layout, _BY_COUNT, threshold) for name, array in arrays.items()]
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:  # of the text's encoding too
+        raise ValueError(f"{path}: not a JSON file, nor an .npz ({error})") from error
+
+
+def _reason(error: Exception) -> str:
+    return f"no {error}" if isinstance(error, KeyError) else str(error)
+
+
+def _people(flat: list[list[float]]) -> np.ndarray:
+    """Flat lists of x, y, confidence, one per person, of which those of nobody's body are empty -> (P, J, 3)."""
+    length = max(map(len, flat), default=0)
+    if any(len(person) not in (0, length) for person in flat) or length % 3:
+        raise ValueError(f"keypoints of {sorted({len(person) for person in flat})} numbers, expected 3 for each joint")
+    people = np.full((len(flat), length // 3, 3), np.nan)
+    for person, numbers in zip(people, flat, strict=True):
+        if numbers:
+            person[:] = np.asarray(numbers, dtype=np.float64).reshape(-1, 3)
+    return people
+
+
+def _picture(
+    name: str,
+    array: np.ndarray,
+    label: str,
+    layout: str | None,
+    by_count: Mapping[int, str],
+    threshold: float,
+    scores: Sequence[float] | None = None,
+) -> PictureKeypoints:
+    """People (P, J, 2|3) of one picture, in the joints of the file -> in those of `SKELETON`."""
+    if array.size == 0:
+        px, visible = torch.zeros(len(array), len(SKELETON), 2).double(), torch.zeros(len(array), len(SKELETON)).bool()
+        return PictureKeypoints(name, None, px, visible, torch.zeros(len(array)).double())
+    if array.ndim != 3 or array.shape[2] not in (2, 3):
+        raise ValueError(f"{label} has shape {array.shape}, expected (people, joints, 2 or 3)")
+    array, of = _in_layout(array, label, layout, by_count)
+
+    numbers = torch.from_numpy(array)
+    points = numbers[..., :2]
+    confidence = numbers[..., 2] if array.shape[2] == 3 else torch.ones_like(points[..., 0])
+    seen = points.isfinite().all(-1) & (points != 0).any(-1) & (confidence > 0) & (confidence >= threshold)
+    px, visible = of.to_skeleton(points, seen)
+    for middle, sides in _MIDDLES:
+        known = ~visible[:, middle] & visible[:, sides].all(-1)
+        px[known, middle] = px[known][:, sides].mean(1)
+        visible[:, middle] |= known
+
+    score = torch.where(seen, confidence, 0).sum(-1) / seen.sum(-1).clamp_min(1)
+    if scores is not None:
+        given = torch.tensor(scores, dtype=score.dtype)
+        score = torch.where(given.isfinite(), given, score)
+    return PictureKeypoints(name, None, px, visible, score)
+
+
+def _in_layout(
+    array: np.ndarray, label: str, layout: str | None, by_count: Mapping[int, str]
+) -> tuple[np.ndarray, Layout]:
+    """The array, completed where it has only the first 15 joints of MuPoTS-3D, and its layout."""
+    joints = array.shape[1]
+    if layout is None and joints == len(COCO_17) and joints not in by_count:
+        raise ValueError(f"{label}: 17 joints are {COCO_17.name} or {MUPOTS_17.name}: say which with --layout")
+    if layout is None and joints not in by_count:
+        known = ", ".join(f"{count} ({name})" for count, name in sorted(by_count.items()))
+        raise ValueError(f"{label}: people of {joints} joints, expected {known}, or another --layout")
+    of = LAYOUTS[layout or by_count[joints]]
+    if of is MUPOTS_17 and joints == len(SKELETON):
+        missing = np.full((len(array), len(of) - joints, array.shape[2]), np.nan)
+        return np.concatenate([array, missing], axis=1), of
+    if joints != len(of):
+        raise ValueError(f"{label}: people of {joints} joints, and the layout {of.name} has {len(of)}")
+    return array, of
