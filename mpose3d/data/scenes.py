@@ -120,8 +120,9 @@ class SyntheticScenes(SyntheticPoses):
 
     Args:
         input_size, focal_ratio: the fixed camera; they must be those of the network.
-        people, height, margin, tilt, free_rotation, stature, proportions, occlusion, dropped: see `SceneSampler`. For
-            validation scenes are sampled alike, with nothing dropped and the skeleton's own proportions.
+        people, height, margin, tilt, looking_down, free_rotation, stature, proportions, occlusion, dropped: see
+            `SceneSampler`. For validation scenes are sampled alike, with nothing dropped and the skeleton's own
+            proportions.
         poses: see `SyntheticPoses`.
     """
 
@@ -133,6 +134,7 @@ class SyntheticScenes(SyntheticPoses):
         height: tuple[float, float] = (0.15, 1.2),
         margin: float = 0.0,
         tilt: float = 20.0,
+        looking_down: tuple[float, float] = (0.0, 0.0),
         free_rotation: float = 0.1,
         stature: float = 0.0,
         proportions: float = 0.0,
@@ -148,6 +150,7 @@ class SyntheticScenes(SyntheticPoses):
             "height": height,
             "margin": margin,
             "tilt": tilt,
+            "looking_down": looking_down,
             "free_rotation": free_rotation,
             "stature": stature,
             "occlusion": occlusion,

@@ -45,6 +45,7 @@ class SceneSampler:
             log-uniform, and with it the depth.
         margin: least distance between a root and the border, as a fraction of the image's side.
         tilt: standard deviation in degrees of pitch and roll about upright; yaw is uniform.
+        looking_down: mean and standard deviation in degrees of the angle by which the camera looks down on people.
         free_rotation: fraction of people whose rotation is uniform over all rotations (lying, upside down).
         stature: standard deviation of a person's size about the skeleton's, as a fraction.
         proportions: standard deviation of the length of each bone about the skeleton's, as a fraction; both sides of a
@@ -63,6 +64,7 @@ class SceneSampler:
     height: tuple[float, float] = (0.15, 1.2)
     margin: float = 0.0
     tilt: float = 20.0
+    looking_down: tuple[float, float] = (0.0, 0.0)
     free_rotation: float = 0.1
     stature: float = 0.0
     proportions: float = 0.0
@@ -120,6 +122,10 @@ class SceneSampler:
         lean = math.radians(self.tilt) * torch.randn(*shape, 2, generator=generator, device=device)
         angles = torch.cat([yaw, lean], dim=-1)
         upright = euler_to_rotation(angles.sin(), angles.cos())
+        if any(self.looking_down):
+            mean, deviation = self.looking_down
+            down = (mean + deviation * torch.randn(shape, generator=generator, device=device)).deg2rad()
+            upright = roma.rotvec_to_rotmat(torch.nn.functional.pad(down[..., None], (0, 2))) @ upright
         # a normalised Gaussian quaternion is uniform over rotations
         quaternion = torch.randn(*shape, 4, generator=generator, device=device)
         free = roma.unitquat_to_rotmat(torch.nn.functional.normalize(quaternion, dim=-1))
