@@ -16,6 +16,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional
 
+from mpose3d.geometry.constants import constant
 from mpose3d.geometry.precision import full_precision
 from mpose3d.skeleton import Layout
 
@@ -142,7 +143,8 @@ def select_supplied(hmpaf: HMPAF, layout: Layout) -> Tensor:
     """The channels (B, C, h, w) that `SKELETON` can supply: heatmaps of `layout.supplied_joints`, then the fields of
     `layout.supplied_limbs`; C = `layout.supplied_channels`."""
     fields = [channel for limb in layout.supplied_limbs for channel in (2 * limb, 2 * limb + 1)]
-    return torch.cat([hmpaf.heatmaps[:, list(layout.supplied_joints)], hmpaf.pafs[:, fields]], dim=1)
+    joints, fields = (constant(tuple(channels), hmpaf.pafs.device) for channels in (layout.supplied_joints, fields))
+    return torch.cat([hmpaf.heatmaps[:, joints], hmpaf.pafs[:, fields]], dim=1)
 
 
 class People2D(NamedTuple):
