@@ -27,6 +27,7 @@ TRAINING = {
 COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "infer": ("mpose3d.inference:infer", ("paths",)),
     "lift": ("mpose3d.inference:lift", ("keypoints",)),
+    "export": ("mpose3d.export:export", ()),
     "evaluate mupots": ("mpose3d.evaluation:evaluate_mupots", ()),
     "evaluate 3dpw": ("mpose3d.evaluation:evaluate_3dpw", ()),
     "evaluate coco": ("mpose3d.evaluation:evaluate_coco", ()),

@@ -15,17 +15,18 @@ import numpy as np
 import torch
 from rich.progress import track
 from torch import Tensor
-from torch.nn import functional
 
 from mpose3d import assets
 from mpose3d.data.keypoints import PictureKeypoints, read_keypoints, with_sizes
 from mpose3d.data.letterbox import IMAGE_SUFFIXES, Letterbox, read_image, read_letterboxed, to_tensor
 from mpose3d.geometry.camera import Camera
 from mpose3d.lifting import enough_joints, lift_people
+from mpose3d.networks.backends import Backend, Precision, accelerate
 from mpose3d.networks.cross_modal import CrossModalNetwork, Detection
 from mpose3d.networks.keypoint_lifter import FEWEST_JOINTS, KeypointLifter
+from mpose3d.networks.photograph import PhotographNetwork
 from mpose3d.networks.teacher import MobilenetThin, Teacher
-from mpose3d.representations.hmpaf import HMPAF, parse
+from mpose3d.representations.hmpaf import parse
 from mpose3d.skeleton import SKELETON
 from mpose3d.visualise.page import write_page
 from mpose3d.visualise.pictures import overlay as draw_overlay
@@ -102,6 +103,7 @@ class PeopleReader:
             "keypoints" by its parse k_q, which is drawn again as in D_syn.
         teacher_size: side of the teacher's input in pixels.
         max_people, threshold: see `NeuralRepresentation.find_roots`.
+        backend, precision: see `accelerate`; "keypoints" runs the teacher by them.
     """
 
     def __init__(
@@ -112,6 +114,8 @@ class PeopleReader:
         teacher_size: int | None = None,
         max_people: int = 20,
         threshold: float = 0.5,
+        backend: Backend = "eager",
+        precision: Precision = "float32",
     ) -> None:
         size = network.representation.input_size
         self.side = teacher_size or size
@@ -128,20 +132,22 @@ class PeopleReader:
         self._ratio = self.side / size
         self.pathway = pathway
         self.max_people, self.threshold = max_people, threshold
+        # what runs in one piece: photograph -> people, or -> the maps that are parsed
+        whole = (
+            teacher if pathway == "keypoints" else PhotographNetwork(teacher, network, pathway, max_people, threshold)
+        )
+        blank = torch.zeros(1, 3, self.side, self.side, device=next(network.parameters()).device)
+        self._run = accelerate(whole, blank, backend, precision)
 
     @torch.inference_mode()
     def detect(self, image: Tensor) -> Detection:
         """Square images (B, 3, side, side), float RGB in [0, 1] -> people, in pixels of the network's input."""
+        if self.pathway != "keypoints":
+            return self._run(image)
         teacher, network = self.teacher, self.network
-        v = teacher.encode(image)
-        if self.pathway == "hmpaf":
-            size = (network.cells, network.cells)
-            maps = HMPAF(*(functional.interpolate(part, size, mode="area") for part in teacher.decode(v)))
-            v = network.encode(maps)
-        elif self.pathway == "keypoints":
-            k_q = parse(teacher.decode(v), teacher.layout, teacher.stride)
-            points, visible = teacher.layout.to_skeleton(k_q.points, k_q.visible & k_q.valid[..., None])
-            v = network.encode(network.draw((points + 0.5) / self._ratio - 0.5, visible))
+        k_q = parse(self._run(image), teacher.layout, teacher.stride)
+        points, visible = teacher.layout.to_skeleton(k_q.points, k_q.visible & k_q.valid[..., None])
+        v = network.encode(network.draw((points + 0.5) / self._ratio - 0.5, visible))
         return network(v, self.max_people, self.threshold)
 
     def read(self, image: np.ndarray, box: Letterbox) -> PhotographPeople:
@@ -198,6 +204,8 @@ def infer(
     page: bool = True,
     teacher_people: bool = False,
     device: str = "cpu",
+    backend: Backend = "eager",
+    precision: Precision = "float32",
 ) -> int:
     """Photographs, or folders of them -> 3D people: a JSON, a picture and a page for each.
 
@@ -217,6 +225,8 @@ def infer(
         page: write a page in which the 3D people can be turned (NAME.html).
         teacher_people: write the teacher's own 2D people too (NAME.teacher.json), for `evaluate 2d`.
         device: where to run, "cpu" or "cuda".
+        backend: how to run, "eager", "compile", "cudagraph" or "onnxruntime", see docs/performance.md.
+        precision: of the convolutions, "float32", "bfloat16" or "float16".
 
     Returns:
         Exit status: 0, or 1 if a photograph could not be read.
@@ -225,7 +235,8 @@ def infer(
     network = CrossModalNetwork.from_file(weights or assets.weights_file("photographs"))
     teacher = teacher or MobilenetThin(str(assets.teacher_file("mobilenet_thin")))
     teacher_size = teacher_size or (None if pathway == "image" else TEACHER_SIZE)
-    reader = PeopleReader(teacher.to(device), network.to(device), pathway, teacher_size, max_people, threshold)
+    teacher, network = teacher.to(device), network.to(device)
+    reader = PeopleReader(teacher, network, pathway, teacher_size, max_people, threshold, backend, precision)
 
     failed = []
     for source, place in track(places, description="photographs"):

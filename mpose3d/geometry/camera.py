@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mpose3d.geometry.constants import like
 from mpose3d.geometry.precision import full_precision
 
 
@@ -46,7 +47,7 @@ class Camera:
         Points closer than 1 mm, or behind the camera, are projected as if 1 mm away; callers that place people keep
         them in front.
         """
-        return self.focal * points[..., :2] / points[..., 2:].clamp_min(1.0) + points.new_tensor(self.centre)
+        return self.focal * points[..., :2] / points[..., 2:].clamp_min(1.0) + like(self.centre, points)
 
     @full_precision
     def project_weak(self, points: Tensor, root: int) -> Tensor:
@@ -55,10 +56,10 @@ class Camera:
         Every joint of a person is projected with the depth of its root joint.
         """
         depth = points[..., root : root + 1, 2:].clamp_min(1.0)
-        return self.focal * points[..., :2] / depth + points.new_tensor(self.centre)
+        return self.focal * points[..., :2] / depth + like(self.centre, points)
 
     @full_precision
     def unproject(self, pixels: Tensor, depth: Tensor) -> Tensor:
         """Pixels (..., 2) at depth (...) mm -> camera space (..., 3) mm."""
-        xy = (pixels - pixels.new_tensor(self.centre)) * depth[..., None] / self.focal
+        xy = (pixels - like(self.centre, pixels)) * depth[..., None] / self.focal
         return torch.cat([xy, depth[..., None]], dim=-1)

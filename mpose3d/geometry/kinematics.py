@@ -20,11 +20,14 @@ Degrees of freedom: neck 0, r_hip 1 (it lies in the plane YZ), l_hip 0 (mirror t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import roma
 import torch
 from torch import Tensor
 
 from mpose3d.geometry.camera import Camera
+from mpose3d.geometry.constants import constant, like, take
 from mpose3d.geometry.precision import full_precision, normalize
 from mpose3d.skeleton import SKELETON
 
@@ -32,15 +35,15 @@ from mpose3d.skeleton import SKELETON
 # direction turns the frame by 1e-7 / sine, so the round trip stays within 1e-5 outside.
 _SINGULAR = 0.01
 
-_PARENTS = list(SKELETON.parents)
+_PARENTS = tuple(SKELETON.parents)
 _TORSO = SKELETON.indices("neck", "r_hip", "l_hip")
 
 
-def _levels() -> list[list[int]]:
+def _levels() -> list[tuple[int, ...]]:
     """Joints by depth in the tree, so that FK takes one batched step per level."""
     levels, seen = [], {SKELETON.root}
     while len(seen) < len(SKELETON):
-        level = [j for j in range(len(SKELETON)) if j not in seen and _PARENTS[j] in seen]
+        level = tuple(j for j in range(len(SKELETON)) if j not in seen and _PARENTS[j] in seen)
         levels.append(level)
         seen.update(level)
     return levels
@@ -79,12 +82,12 @@ def canonicalize(p_r: Tensor) -> tuple[Tensor, Tensor]:
 
 def limb_directions(pose: Tensor) -> Tensor:
     """Unit vectors (..., 15, 3) from each joint's parent to the joint, in the frame of `pose`; the root's is 0."""
-    return normalize(pose - pose[..., _PARENTS, :])
+    return normalize(pose - take(pose, _PARENTS))
 
 
 def bone_lengths(pose: Tensor) -> Tensor:
     """Distances (..., 15) of each joint from its parent; the root's is 0."""
-    return (pose - pose[..., _PARENTS, :]).norm(dim=-1)
+    return (pose - take(pose, _PARENTS)).norm(dim=-1)
 
 
 def _local_frames(parent_limb: Tensor) -> Tensor:
@@ -95,18 +98,18 @@ def _local_frames(parent_limb: Tensor) -> Tensor:
     return torch.stack([x, torch.linalg.cross(parent_limb, x), parent_limb], dim=-1)
 
 
-def _parent_limb(directions: Tensor, joints: list[int]) -> Tensor:
+def _parent_limb(directions: Tensor, joints: Sequence[int]) -> Tensor:
     """Direction of the limb that ends at each joint's parent; +Z where there is none (the root) or it has no length."""
-    limb = directions[..., [_PARENTS[j] for j in joints], :]
+    limb = take(directions, [_PARENTS[j] for j in joints])
     missing = limb.square().sum(-1, keepdim=True) < 0.5
-    return torch.where(missing, directions.new_tensor([0.0, 0.0, 1.0]), limb)
+    return torch.where(missing, like((0.0, 0.0, 1.0), directions), limb)
 
 
 @full_precision
 def canonical_to_local(p_c: Tensor) -> Tensor:
     """T_L: canonical pose -> p_l, unit directions (..., 15, 3) in the local frames. The root's row is 0."""
     directions = limb_directions(p_c)
-    frames = _local_frames(_parent_limb(directions, list(range(len(SKELETON)))))
+    frames = _local_frames(_parent_limb(directions, range(len(SKELETON))))
     return (directions[..., None, :] @ frames).squeeze(-2)
 
 
@@ -119,14 +122,15 @@ def local_to_canonical(p_l: Tensor, lengths: Tensor | None = None) -> Tensor:
     """
     p_l = normalize(p_l)
     if lengths is None:
-        lengths = p_l.new_tensor(SKELETON.bone_lengths)
+        lengths = like(SKELETON.bone_lengths, p_l)
     directions, position = torch.zeros_like(p_l), torch.zeros_like(p_l)
     for level in _LEVELS:
         frames = _local_frames(_parent_limb(directions, level))
         along = (frames @ p_l[..., level, :, None]).squeeze(-1)
-        index = torch.tensor(level, device=p_l.device)
+        index = constant(level, p_l.device)
         directions = directions.index_copy(-2, index, along)
-        reached = position[..., [_PARENTS[j] for j in level], :] + lengths[..., level, None] * along
+        start = take(position, [_PARENTS[j] for j in level])
+        reached = start + take(lengths[..., None], level) * along
         position = position.index_copy(-2, index, reached)
     return position
 
@@ -158,15 +162,21 @@ def euler_to_rotation(sine: Tensor, cosine: Tensor) -> Tensor:
     """
     pair = torch.stack([sine, cosine], dim=-1)
     empty = pair.square().sum(-1, keepdim=True) < 1e-12
-    sine, cosine = normalize(torch.where(empty, pair.new_tensor([0.0, 1.0]), pair)).unbind(-1)
-    rotation = roma.euler_to_rotmat("ZYX", torch.atan2(sine, cosine))
-    return rotation.new_tensor(_FACING_CAMERA) @ rotation
+    sine, cosine = normalize(torch.where(empty, like((0.0, 1.0), pair), pair)).unbind(-1)
+    (sz, sy, sx), (cz, cy, cx) = sine.unbind(-1), cosine.unbind(-1)
+    rows = [
+        [cz * cy, cz * sy * sx - sz * cx, cz * sy * cx + sz * sx],
+        [sz * cy, sz * sy * sx + cz * cx, sz * sy * cx - cz * sx],
+        [-sy, cy * sx, cy * cx],
+    ]
+    rotation = torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
+    return like(_FACING_CAMERA, rotation) @ rotation
 
 
 @full_precision
 def rotation_to_euler(rotation: Tensor) -> tuple[Tensor, Tensor]:
     """R (..., 3, 3) -> sine, cosine (..., 3): the inverse of `euler_to_rotation`."""
-    facing = rotation.new_tensor(_FACING_CAMERA)
+    facing = like(_FACING_CAMERA, rotation)
     angles = roma.rotmat_to_euler("ZYX", facing.mT @ rotation)
     return angles.sin(), angles.cos()
 

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mpose3d.geometry.constants import constant, like, take
 from mpose3d.geometry.kinematics import canonical_to_local, limb_directions, local_to_canonical
 from mpose3d.geometry.precision import normalize
 from mpose3d.networks.saved import SavedNetwork
@@ -33,18 +34,18 @@ _LIMBS = {
     "l_leg": SKELETON.indices("l_knee", "l_ankle"),
     "trunk": SKELETON.indices("head_top", "r_shoulder", "r_hip"),
 }
-_FREE = [j for joints in _LIMBS.values() for j in joints]
+_FREE = tuple(j for joints in _LIMBS.values() for j in joints)
 _NECK, _R_HIP = SKELETON.indices("neck", "r_hip")
 _DETERMINED = {SKELETON.index(f"l_{name}"): SKELETON.index(f"r_{name}") for name in ("hip", "shoulder")}
 
 
-def _paths() -> Tensor:
-    """(15, 15): row j has a 1 for each limb on the way from the root to joint j."""
+def _paths() -> tuple[tuple[float, ...], ...]:
+    """15 x 15: row j has a 1 for each limb on the way from the root to joint j."""
     path = torch.zeros(len(SKELETON), len(SKELETON))
     for parent, child in SKELETON.tree:
         path[child] = path[parent]
         path[child, child] = 1
-    return path
+    return tuple(map(tuple, path.tolist()))
 
 
 _PATHS = _paths()
@@ -76,7 +77,7 @@ class _BodyTree(nn.Module):
         self.whole = _layer(2 * half, whole)
 
     def forward(self, directions: Tensor) -> tuple[list[Tensor], list[Tensor], list[Tensor], Tensor]:
-        limb = {name: layer(directions[..., _LIMBS[name], :].flatten(-2)) for name, layer in self.limbs.items()}
+        limb = {name: layer(take(directions, _LIMBS[name]).flatten(-2)) for name, layer in self.limbs.items()}
         arms = self.arms(torch.cat([limb["r_arm"], limb["l_arm"]], dim=-1))
         legs = self.legs(torch.cat([limb["r_leg"], limb["l_leg"]], dim=-1))
         trunk = self.trunk(limb["trunk"])
@@ -102,7 +103,7 @@ class PoseEncoder(nn.Module):
     def forward(self, p_l: Float[Tensor, "*n 15 3"]) -> Float[Tensor, "*n e"]:
         directions = _canonical_directions(p_l) * _lengths(p_l)
         *_, whole = self.tree(directions)
-        return (self.embed(whole) + self.skip(directions[..., _FREE, :].flatten(-2))).tanh()
+        return (self.embed(whole) + self.skip(take(directions, _FREE).flatten(-2))).tanh()
 
 
 class PoseEmbeddingDecoder(nn.Module):
@@ -140,13 +141,13 @@ class PoseEmbeddingDecoder(nn.Module):
 def _local_pose(free: Tensor) -> Tensor:
     """Free limb directions of any length (..., 11, 3), canonical -> p_l (..., 15, 3) of the same lengths."""
     directions = free.new_zeros(*free.shape[:-2], len(SKELETON), 3)
-    directions[..., _FREE, :] = free
+    directions[..., constant(_FREE, free.device), :] = free
     # the hips stay in the plane YZ
     directions[..., _R_HIP, 0] = 0
     directions[..., _NECK, 2] = 1
     for joint, twin in _DETERMINED.items():
         directions[..., joint, :] = -directions[..., twin, :]
-    return canonical_to_local(_PATHS.to(free) @ normalize(directions)) * _lengths(directions)
+    return canonical_to_local(like(_PATHS, free) @ normalize(directions)) * _lengths(directions)
 
 
 class PoseAutoEncoder(SavedNetwork):

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from mpose3d.geometry.camera import Camera
+from mpose3d.geometry.constants import like
 from mpose3d.geometry.kinematics import local_to_canonical, rotate
 from mpose3d.geometry.precision import full_precision, normalize
 from mpose3d.networks.autoencoder import PoseEmbeddingDecoder, load_psi
@@ -68,7 +69,7 @@ class KeypointLifter(SavedNetwork):
 
         People with fewer than `FEWEST_JOINTS` visible joints come out as some body in some place.
         """
-        rays = (joints_px - joints_px.new_tensor(camera.centre)) / camera.focal
+        rays = (joints_px - like(camera.centre, joints_px)) / camera.focal
         rays = torch.where(visible[..., None], rays, 0)
         view = _view(rays, visible)
         seen = nn.functional.pad(rays, (0, 1), value=1.0) @ view

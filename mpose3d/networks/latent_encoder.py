@@ -22,8 +22,8 @@ class LatentEncoder(nn.Sequential):
         channels = [in_channels, *[width] * 4, out_channels]
         layers: list[nn.Module] = []
         for before, after in pairwise(channels):
-            layers += [nn.Conv2d(before, after, kernel_size=7, padding=3), nn.LeakyReLU(0.1)]
-        layers[-1] = nn.ReLU()
+            layers += [nn.Conv2d(before, after, kernel_size=7, padding=3), nn.LeakyReLU(0.1, inplace=True)]
+        layers[-1] = nn.ReLU(inplace=True)
         super().__init__(*layers)
 
     def forward(self, m: Float[Tensor, "b channels h w"]) -> Float[Tensor, "b v h w"]:

@@ -31,7 +31,7 @@ def _convolution(before: int, after: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(before, after, kernel_size=3, stride=stride, padding=1, bias=False),
         nn.GroupNorm(8, after),
-        nn.LeakyReLU(0.1),
+        nn.LeakyReLU(0.1, inplace=True),
     )
 
 
@@ -65,7 +65,7 @@ class NeuralHead(nn.Module):
         self.stem = _convolution(in_channels, width // 2)
         self.down = nn.Sequential(_convolution(width // 2, width, stride=2), _convolution(width, width))
         self.reduce = _convolution(width, width, stride=2)
-        self.bottleneck = nn.Sequential(ChannelwiseFullyConnected(width, size // 4), nn.LeakyReLU(0.1))
+        self.bottleneck = nn.Sequential(ChannelwiseFullyConnected(width, size // 4), nn.LeakyReLU(0.1, inplace=True))
         self.up = nn.ConvTranspose2d(width, width, kernel_size=4, stride=2, padding=1)
         self.join = nn.Sequential(_convolution(2 * width, width), *(_Residual(width) for _ in range(blocks)))
         self.neural = nn.Conv2d(width, channels, kernel_size=1)

@@ -18,6 +18,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from mpose3d.geometry.constants import constant, like, take
 from mpose3d.geometry.precision import full_precision, normalize
 from mpose3d.skeleton import SKELETON
 
@@ -132,14 +133,14 @@ class JointLimits:
         self.ranges: dict[str, JointRange] = {**DEFAULT_RANGES, **(ranges or {})}
         joints = [(SKELETON.index(name), r, 1.0) for name, r in self.ranges.items()]
         joints += [(j, self.ranges[SKELETON.names[SKELETON.mirror[j]]], -1.0) for j in _LEFT]
-        self._joints = [j for j, _, _ in joints]
-        self._axes = torch.stack([_axes(r, side) for _, r, side in joints])
-        start, width, self._low, self._high = torch.tensor(
+        self._joints = tuple(j for j, _, _ in joints)
+        self._axes = _numbers_of(torch.stack([_axes(r, side) for _, r, side in joints]))
+        start, width, low, high = torch.tensor(
             [(r.azimuth[0], r.width, *r.elevation) for _, r, _ in joints], dtype=torch.float64
         ).T
-        self._centre = start + width / 2
+        self._low, self._high, self._centre = (_numbers_of(table) for table in (low, high, start + width / 2))
         # a whole turn has no ends to come near
-        self._half_width = torch.where(width == 360, 360.0, width / 2)
+        self._half_width = _numbers_of(torch.where(width == 360, 360.0, width / 2))
 
     @classmethod
     def from_file(cls, path: str | Path) -> Self:
@@ -177,9 +178,9 @@ class JointLimits:
         0 or less within them; differentiable. Neck and pelvis have -inf; l_hip and l_shoulder what r_hip and r_shoulder
         have. A joint without a direction (zero or NaN) has inf.
         """
-        direction = normalize(p_l[..., self._joints, :])
+        direction = normalize(take(p_l, self._joints))
         turn, elevation, around = self._angles(direction)
-        half, low, high = (v.to(p_l) for v in (self._half_width, self._low, self._high))
+        half, low, high = (like(v, p_l) for v in (self._half_width, self._low, self._high))
         beyond = torch.stack([(turn.abs() - half) * around, low - elevation, elevation - high]).amax(0)
         beyond = torch.where(direction.square().sum(-1) > 0.5, beyond, torch.inf)
         result = p_l.new_full(p_l.shape[:-1], -torch.inf)
@@ -190,12 +191,12 @@ class JointLimits:
 
     def _angles(self, direction: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Azimuth from the middle of the range, elevation (degrees) and sine of the elevation, of unit directions."""
-        x, y, z = (direction[..., None, :] @ self._axes.to(direction)).squeeze(-2).unbind(-1)
+        x, y, z = (direction[..., None, :] @ like(self._axes, direction)).squeeze(-2).unbind(-1)
         around = x.square() + y.square()
         # at the pole azimuth means nothing: any will do, as long as its gradient is finite
         x, y = torch.where(around < 1e-12, 1.0, x), torch.where(around < 1e-12, 0.0, y)
         around = around.clamp(min=1e-12).sqrt()
-        turn = (torch.atan2(y, x).rad2deg() - self._centre.to(direction) + 180) % 360 - 180
+        turn = (torch.atan2(y, x).rad2deg() - like(self._centre, direction) + 180) % 360 - 180
         return turn, torch.atan2(around, z).rad2deg(), around
 
     @full_precision
@@ -204,21 +205,20 @@ class JointLimits:
 
         Joints inside stay as they are, bit for bit. Differentiable along the border.
         """
-        direction = normalize(p_l[..., self._joints, :])
+        direction = normalize(take(p_l, self._joints))
         turn, elevation, _ = self._angles(direction)
-        half, low, high = (v.to(p_l) for v in (self._half_width, self._low, self._high))
+        half, low, high = (like(v, p_l) for v in (self._half_width, self._low, self._high))
         azimuth, polar = torch.clamp(turn, -half, half), torch.clamp(elevation, low, high)
         # rounding is no reason to move
         outside = (azimuth - turn).abs() + (polar - elevation).abs() > _TOLERANCE / 10
-        azimuth, polar = (azimuth + self._centre.to(p_l)).deg2rad(), polar.deg2rad()
+        azimuth, polar = (azimuth + like(self._centre, p_l)).deg2rad(), polar.deg2rad()
         border = torch.stack([polar.sin() * azimuth.cos(), polar.sin() * azimuth.sin(), polar.cos()], dim=-1)
-        border = (self._axes.to(p_l) @ border[..., None]).squeeze(-1) * p_l[..., self._joints, :].norm(
-            dim=-1, keepdim=True
-        )
-        joints = torch.tensor(self._joints, device=p_l.device)
-        clamped = p_l.index_copy(-2, joints, torch.where(outside[..., None], border, p_l[..., self._joints, :]))
-        twins = torch.tensor(list(_DETERMINED.values()), device=p_l.device)
-        return clamped.index_copy(-2, torch.tensor(list(_DETERMINED), device=p_l.device), -clamped[..., twins, :])
+        rows = take(p_l, self._joints)
+        border = (like(self._axes, p_l) @ border[..., None]).squeeze(-1) * rows.norm(dim=-1, keepdim=True)
+        rows = torch.where(outside[..., None], border, rows)
+        clamped = p_l.index_copy(-2, constant(self._joints, p_l.device), rows)
+        twins, determined = tuple(_DETERMINED.values()), constant(tuple(_DETERMINED), p_l.device)
+        return clamped.index_copy(-2, determined, -take(clamped, twins))
 
     def inside(self, p_l: Tensor) -> Tensor:
         """Which joints of a local pose (..., 15, 3) keep their limits: bool (..., 15), by `excess`."""
@@ -231,14 +231,14 @@ class JointLimits:
         are our choice and say nothing about bodies.
         """
         draw = torch.rand(2, n, len(self._joints), generator=generator, device=generator.device, dtype=dtype)
-        centre, half, low, high = (v.to(draw) for v in (self._centre, self._half_width, self._low, self._high))
+        centre, half, low, high = (like(v, draw) for v in (self._centre, self._half_width, self._low, self._high))
         azimuth = (centre + half.clamp(max=180) * (2 * draw[0] - 1)).deg2rad()
         top, bottom = low.deg2rad().cos(), high.deg2rad().cos()
         z = top + (bottom - top) * draw[1]
         around = (1 - z.square()).clamp(min=0).sqrt()
         spherical = torch.stack([around * azimuth.cos(), around * azimuth.sin(), z], dim=-1)
         p_l = draw.new_zeros(n, len(SKELETON), 3)
-        p_l[:, self._joints] = (self._axes.to(draw) @ spherical[..., None]).squeeze(-1)
+        p_l[:, self._joints] = (like(self._axes, draw) @ spherical[..., None]).squeeze(-1)
         p_l[:, _NECK, 2] = 1
         for joint, twin in _DETERMINED.items():
             p_l[:, joint] = -p_l[:, twin]
@@ -258,6 +258,10 @@ def _axes(joint_range: JointRange, side: float) -> Tensor:
     zero = zero / zero.norm()
     axes = torch.stack([zero, torch.linalg.cross(pole, zero), pole], dim=-1)
     return axes * torch.tensor([1.0, side, 1.0], dtype=torch.float64)[:, None]
+
+
+def _numbers_of(table: Tensor) -> tuple:
+    return tuple(map(_numbers_of, table)) if table.ndim else table.item()
 
 
 def _check_joint(name: object) -> None:

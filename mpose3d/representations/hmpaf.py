@@ -16,6 +16,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional
 
+from mpose3d.geometry.constants import constant
 from mpose3d.geometry.precision import full_precision
 from mpose3d.skeleton import Layout
 
@@ -142,7 +143,8 @@ def select_supplied(hmpaf: HMPAF, layout: Layout) -> Tensor:
     """The channels (B, C, h, w) that `SKELETON` can supply: heatmaps of `layout.supplied_joints`, then the fields of
     `layout.supplied_limbs`; C = `layout.supplied_channels`."""
     fields = [channel for limb in layout.supplied_limbs for channel in (2 * limb, 2 * limb + 1)]
-    return torch.cat([hmpaf.heatmaps[:, list(layout.supplied_joints)], hmpaf.pafs[:, fields]], dim=1)
+    joints, fields = (constant(tuple(channels), hmpaf.pafs.device) for channels in (layout.supplied_joints, fields))
+    return torch.cat([hmpaf.heatmaps[:, joints], hmpaf.pafs[:, fields]], dim=1)
 
 
 class People2D(NamedTuple):
@@ -198,8 +200,9 @@ def parse(
             f"layout {layout.name!r} has {len(layout)} heatmaps and {2 * len(layout.limbs)} PAF channels, "
             f"got {channels[0]} and {channels[1]}"
         )
-    heatmaps, pafs = hmpaf.heatmaps.detach().float(), hmpaf.pafs.detach().float()
-    if not (heatmaps.isfinite().all() and pafs.isfinite().all()):
+    heatmaps, pafs = (maps.detach().float().contiguous() for maps in hmpaf)
+    # NaN and infinity come through the extrema, in a tenth of the time of `isfinite` on the maps
+    if not torch.stack([*heatmaps.aminmax(), *pafs.aminmax()]).isfinite().all():
         raise ValueError("heatmaps or part-affinity fields hold NaN or infinity")
 
     # maps -> peaks of each joint -> score of each pair of peaks that a limb could join -> people
@@ -211,11 +214,11 @@ def parse(
     ]
 
     most = max((len(people) for people in images), default=0)
-    peak = torch.full((len(images), most, len(layout)), -1)
+    peak = np.full((len(images), most, len(layout)), -1)
     for image, people in enumerate(images):
         for person, joints in enumerate(people):
-            peak[image, person, list(joints)] = torch.tensor(list(joints.values()))
-    peak = peak.to(cells.device)
+            peak[image, person, list(joints)] = list(joints.values())
+    peak = torch.from_numpy(peak).to(cells.device)
     visible = peak >= 0
     peak = peak.clamp_min(0).transpose(1, 2)  # (B, J, P) into the K peaks of each joint
     scores = scores.gather(2, peak).transpose(1, 2)
@@ -233,7 +236,7 @@ def _peaks(heatmaps: Tensor, threshold: float, most: int, upsample: int) -> tupl
     if upsample > 1:
         heatmaps = functional.interpolate(heatmaps, scale_factor=upsample, mode="bicubic")
     height, width = heatmaps.shape[-2:]
-    is_peak = (heatmaps > threshold) & (heatmaps == functional.max_pool2d(heatmaps, 3, stride=1, padding=1))
+    is_peak = (heatmaps > threshold) & (heatmaps == _largest_near(_largest_near(heatmaps, -1), -2))
     scores, index = torch.where(is_peak, heatmaps, 0).flatten(2).topk(min(most, height * width), dim=-1)
     count = max(1, int((scores > 0).sum(dim=-1).max()))
     scores, index = scores[..., :count], index[..., :count]
@@ -255,6 +258,16 @@ def _peaks(heatmaps: Tensor, threshold: float, most: int, upsample: int) -> tupl
     return (cells + 0.5) / upsample - 0.5, scores
 
 
+def _largest_near(maps: Tensor, dim: int) -> Tensor:
+    """Largest of each cell and the two beside it along `dim`; along both, a tenth of the time of `max_pool2d`."""
+    largest = maps.clone()
+    length = maps.shape[dim]
+    for here, beside in ((0, 1), (1, 0)):
+        cells = largest.narrow(dim, here, length - 1)
+        torch.maximum(cells, maps.narrow(dim, beside, length - 1), out=cells)
+    return largest
+
+
 def _vertex(before: Tensor, here: Tensor, after: Tensor, inside: Tensor) -> Tensor:
     """Where, between -0.5 and 0.5, the parabola through three neighbours has its top; 0 at the border of the map."""
     curvature = before - 2 * here + after
@@ -268,18 +281,21 @@ def _limb_integrals(
     """(B, L, K, K): mean of the field along the line from each first to each second end; 0 where that is no limb."""
     batch, _, height, width = pafs.shape
     limbs = torch.tensor(layout.limbs, device=cells.device)
-    first, second = cells[:, limbs[:, 0], :, None], cells[:, limbs[:, 1], None]  # (B, L, K, 1, 2), (B, L, 1, K, 2)
-    span = second - first
-    unit = span / span.norm(dim=-1, keepdim=True).clamp_min(1e-6)
+    # coordinates in planes of their own: (B, L, K, 1) and (B, L, 1, K)
+    (x, y), (to_x, to_y) = (cells[:, limbs[:, end]].unbind(-1) for end in (0, 1))
+    x, y, to_x, to_y = x[..., None], y[..., None], to_x[:, :, None], to_y[:, :, None]
+    span_x, span_y = to_x - x, to_y - y
+    length = (span_x * span_x + span_y * span_y).sqrt().clamp_min(1e-6)
     steps = torch.linspace(0, 1, samples, device=cells.device)
-    line = first[..., None, :] + span[..., None, :] * steps[:, None]  # (B, L, K, K, samples, 2)
+    # in the units of `grid_sample`, (B, L, K, K, samples)
+    line_x = (2 * (x[..., None] + span_x[..., None] * steps) + 1) / width - 1
+    line_y = (2 * (y[..., None] + span_y[..., None] * steps) + 1) / height - 1
 
-    size = torch.tensor([width, height], device=cells.device)
-    grid = ((2 * line + 1) / size - 1).flatten(0, 1).flatten(1, 2)
     maps = pafs.reshape(batch * len(layout.limbs), 2, height, width)
+    grid = torch.stack([line_x, line_y], dim=-1).flatten(0, 1).flatten(1, 2)
     field = functional.grid_sample(maps, grid, padding_mode="border", align_corners=False)
-    field = field.reshape(batch, len(layout.limbs), 2, *span.shape[2:4], samples)
-    along = (field * unit.movedim(-1, 2)[..., None]).sum(dim=2)
+    field_x, field_y = field.unflatten(0, (batch, -1)).unflatten(3, span_x.shape[2:]).unbind(2)
+    along = field_x * (span_x / length)[..., None] + field_y * (span_y / length)[..., None]
 
     agrees = (along > threshold).float().mean(dim=-1) >= agreement
     both = exists[:, limbs[:, 0], :, None] & exists[:, limbs[:, 1], None]
@@ -293,17 +309,25 @@ def _group(
     limbs = []
     for (first, second), join in zip(layout.limbs, joins, strict=True):
         rows, columns = linear_sum_assignment(join, maximize=True)
-        limbs += [(join[i, k], (first, i), (second, k)) for i, k in zip(rows, columns, strict=True) if join[i, k] > 0]
+        matched = zip(join[rows, columns].tolist(), rows.tolist(), columns.tolist(), strict=True)
+        limbs += [(strength, (first, i), (second, k)) for strength, i, k in matched if strength > 0]
 
     person_of: dict[tuple[int, int], dict[int, int]] = {}
     for _, first, second in sorted(limbs, reverse=True):
-        one, other = (person_of.setdefault(end, dict([end])) for end in (first, second))
+        one, other = person_of.get(first), person_of.get(second)
+        if one is None:
+            one = person_of[first] = dict([first])
+        if other is None:
+            other = person_of[second] = dict([second])
         if one.keys().isdisjoint(other):
             one.update(other)
-            person_of.update((end, one) for end in other.items())
+            for end in other.items():
+                person_of[end] = one
+
+    heights = scores.tolist()
 
     def height(person: dict[int, int]) -> float:
-        return sum(scores[end] for end in person.items()) / len(person)
+        return sum(heights[joint][peak] for joint, peak in person.items()) / len(person)
 
     people = {id(person): person for person in person_of.values()}.values()
     kept = [person for person in people if len(person) >= min_joints and height(person) >= min_score]

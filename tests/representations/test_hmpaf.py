@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import itertools
+import math
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn import functional
 
-from mpose3d.representations.hmpaf import HMPAF, draw, parse, select_supplied
+from mpose3d.representations.hmpaf import HMPAF, _largest_near, _limb_integrals, draw, parse, select_supplied
 from mpose3d.skeleton import COCO_17, COCO_18, MPI_15, MPOSE3D, Layout
 
 LAYOUTS = [MPOSE3D, MPI_15, COCO_18]
@@ -283,6 +287,56 @@ def test_a_plateau_is_one_peak():
     assert_recovers(points, all_visible(points), MPOSE3D, 46)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (7, 2), (46, 31)])
+def test_largest_near_is_max_pooling(size, generator):
+    maps = torch.randint(0, 9, (2, 3, *size), generator=generator).float()  # with plateaus
+    expected = functional.max_pool2d(maps, 3, stride=1, padding=1)
+    assert torch.equal(_largest_near(_largest_near(maps, -1), -2), expected)
+
+
+def naive_integral(field: Tensor, first: Tensor, second: Tensor, samples: int) -> list[float]:
+    """Field (2, h, w) along the line between two cells, each sample by four weighted neighbours."""
+    unit = (second - first) / (second - first).norm().clamp_min(1e-6)
+    along = []
+    for step in torch.linspace(0, 1, samples):
+        x, y = (first + step * (second - first)).tolist()
+        x, y = min(max(x, 0), field.shape[2] - 1), min(max(y, 0), field.shape[1] - 1)
+        value = torch.zeros(2)
+        for row, height in ((math.floor(y), 1 - y % 1), (math.floor(y) + 1, y % 1)):
+            for column, width in ((math.floor(x), 1 - x % 1), (math.floor(x) + 1, x % 1)):
+                if height * width:
+                    value += height * width * field[:, row, column]
+        along.append(float(value @ unit))
+    return along
+
+
+def test_limb_integrals_equal_a_naive_loop(generator):
+    layout, size, peaks = MPOSE3D, (12, 17), 3
+    pafs = torch.randn(2, 2 * len(layout.limbs), *size, generator=generator)
+    pafs = functional.avg_pool2d(pafs + 0.3, 3, stride=1, padding=1)  # smooth enough for some limbs to agree
+    cells = torch.rand(2, len(layout), peaks, 2, generator=generator) * torch.tensor([16.0, 11.0])
+    exists = torch.rand(2, len(layout), peaks, generator=generator) < 0.8
+    found = _limb_integrals(pafs, cells, exists, layout, threshold=0.05, agreement=0.6)
+    expected = torch.zeros_like(found)
+    for image, limb, i, k in itertools.product(range(2), range(len(layout.limbs)), range(peaks), range(peaks)):
+        a, b = layout.limbs[limb]
+        if exists[image, a, i] and exists[image, b, k]:
+            along = naive_integral(pafs[image, 2 * limb : 2 * limb + 2], cells[image, a, i], cells[image, b, k], 10)
+            if sum(value > 0.05 for value in along) >= 6:
+                expected[image, limb, i, k] = sum(along) / len(along)
+    assert 0 < (expected > 0).float().mean() < 1
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def test_memory_layout_does_not_matter():
+    """Teachers that are tuned give maps with their channels last, of which the background is cut off."""
+    points = figures(COCO_18, 5, seed=1)[None]
+    maps = draw(points, all_visible(points), COCO_18, (46, 46))
+    padded = functional.pad(maps.heatmaps, (0, 0, 0, 0, 0, 1)).contiguous(memory_format=torch.channels_last)
+    last = HMPAF(padded[:, :18], maps.pafs.contiguous(memory_format=torch.channels_last))
+    assert all(torch.equal(a, b) for a, b in zip(parse(maps, COCO_18), parse(last, COCO_18), strict=True))
+
+
 def test_misfits_are_refused():
     maps = HMPAF(torch.zeros(1, 15, 8, 8), torch.zeros(1, 28, 8, 8))
     with pytest.raises(ValueError, match="18 heatmaps and 38 PAF channels, got 15 and 28"):
@@ -291,6 +345,10 @@ def test_misfits_are_refused():
         parse(maps, COCO_17)
     with pytest.raises(ValueError, match="NaN"):
         parse(HMPAF(maps.heatmaps + torch.nan, maps.pafs), MPOSE3D)
+    maps.pafs[0, 27, 7, 7] = -torch.inf
+    with pytest.raises(ValueError, match="infinity"):
+        parse(maps, MPOSE3D)
+    maps = HMPAF(maps.heatmaps, torch.zeros(1, 28, 8, 8))
     with pytest.raises(ValueError, match="needs points"):
         draw(torch.zeros(1, 1, 15, 2), torch.ones(1, 1, 15, dtype=torch.bool), COCO_18, (8, 8))
 

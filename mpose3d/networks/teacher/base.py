@@ -2,12 +2,41 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor, nn
 
 from mpose3d.representations.hmpaf import HMPAF
 from mpose3d.skeleton import Layout
+
+
+class Normalise(nn.Module):
+    """RGB in [0, 1] -> what the first convolution was trained on: scale * image + offset, in BGR order if `bgr`."""
+
+    def __init__(self, scale: float = 1.0, offset: float = 0.0, bgr: bool = False) -> None:
+        super().__init__()
+        self.scale, self.offset, self.bgr = scale, offset, bgr
+
+    def forward(self, image: Tensor) -> Tensor:
+        image = image.flip(1) if self.bgr else image
+        image = image * self.scale if self.scale != 1 else image
+        return image + self.offset if self.offset else image
+
+    @torch.no_grad()
+    def folded(self, convolution: nn.Conv2d) -> nn.Module:
+        """`convolution` after this, in one: exact to rounding."""
+        folded = copy.deepcopy(convolution)
+        if folded.bias is None:
+            folded.bias = nn.Parameter(folded.weight.new_zeros(len(folded.weight)), requires_grad=False)
+        folded.bias += self.offset * folded.weight.sum(dim=(1, 2, 3))
+        folded.weight.copy_(self.scale * (folded.weight.flip(1) if self.bgr else folded.weight))
+        if self.offset == 0 or not any(folded.padding):
+            return folded
+        rows, columns = folded.padding
+        folded.padding = (0, 0)
+        return nn.Sequential(nn.ConstantPad2d((columns, columns, rows, rows), -self.offset / self.scale), folded)
 
 
 class Teacher(nn.Module, ABC):
@@ -21,14 +50,18 @@ class Teacher(nn.Module, ABC):
         stride: image pixels per cell of v and of the maps.
         v_channels: channels of v.
         cut: name of the tensor that v is, in the network's own terms.
+        normalise: what `features` does to the image before the first convolution.
     """
 
-    def __init__(self, layout: Layout, stride: int, v_channels: int, cut: str) -> None:
+    def __init__(
+        self, layout: Layout, stride: int, v_channels: int, cut: str, normalise: Normalise | None = None
+    ) -> None:
         super().__init__()
         self.layout = layout
         self.stride = stride
         self.v_channels = v_channels
         self.cut = cut
+        self.normalise = normalise or Normalise()
 
     def encode(self, image: Tensor) -> Tensor:
         """E: image (B, 3, H, W), float RGB in [0, 1] -> v (B, v_channels, H / stride, W / stride).
@@ -51,6 +84,16 @@ class Teacher(nn.Module, ABC):
 
     def forward(self, image: Tensor) -> HMPAF:
         return self.decode(self.encode(image))
+
+    def fold(self) -> None:
+        """Fold what is linear beside a convolution into it, for good: same output, fewer operations, other weights.
+
+        Here it is the normalisation of the image. The first convolution pads the normalised image with zeros; folded,
+        it must pad the image itself with what is normalised to zero.
+        """
+        name, convolution = next((name, m) for name, m in self.named_modules() if isinstance(m, nn.Conv2d))
+        self.set_submodule(name, self.normalise.folded(convolution))
+        self.normalise = Normalise()
 
     @abstractmethod
     def features(self, image: Tensor) -> Tensor:

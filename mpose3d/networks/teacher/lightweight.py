@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mpose3d.networks.teacher.base import Teacher
+from mpose3d.networks.teacher.base import Normalise, Teacher
 from mpose3d.networks.teacher.weights import by_layer, load_weights, read_weights
 from mpose3d.representations.hmpaf import HMPAF
 from mpose3d.skeleton import COCO_18
@@ -20,6 +22,9 @@ _TRUNK = (
 _FEATURES = 128
 _BLOCKS = 5  # of stage 2
 
+# in place: every one follows a convolution, whose output nothing else reads
+_relu, _elu = partial(F.relu, inplace=True), partial(F.elu, inplace=True)
+
 
 class LightweightOpenPose(Teacher):
     """Open Model Zoo's human-pose-estimation-0001, batch normalisation folded into the convolutions.
@@ -32,7 +37,7 @@ class LightweightOpenPose(Teacher):
     """
 
     def __init__(self, weights: str | None = None) -> None:
-        super().__init__(COCO_18, stride=8, v_channels=_FEATURES, cut="conv4_4_CPM")
+        super().__init__(COCO_18, 8, _FEATURES, cut="conv4_4_CPM", normalise=Normalise(offset=-0.50195, bgr=True))
         heatmaps, pafs = len(self.layout) + 1, 2 * len(self.layout.limbs)  # one heatmap is the background
 
         self.encoder = nn.ModuleDict({"conv1": nn.Conv2d(3, 32, 3, stride=2, padding=1)})
@@ -67,31 +72,30 @@ class LightweightOpenPose(Teacher):
 
     def features(self, image: Tensor) -> Tensor:
         e = self.encoder
-        x = image.flip(1) - 0.50195  # BGR
-        x = F.relu(e["conv1"](x))
+        x = _relu(e["conv1"](self.normalise(image)))
         for name, *_ in _TRUNK:
-            x = F.relu(e[f"{name}/dw"](x))
-            x = F.relu(e[f"{name}/sep"](x))
-        aligned = x = F.elu(e["conv4_3_CPM/al"](x))
+            x = _relu(e[f"{name}/dw"](x))
+            x = _relu(e[f"{name}/sep"](x))
+        aligned = x = _elu(e["conv4_3_CPM/al"](x))
         for name in ("red", "dw1", "dw1/1x1", "dw2", "dw2/1x1", "dw3", "inc"):
-            x = F.elu(e[f"conv4_3_CPM/{name}"](x))
-        return F.relu(e["conv4_4_CPM"](aligned + x))
+            x = _elu(e[f"conv4_3_CPM/{name}"](x))
+        return _relu(e["conv4_4_CPM"](aligned + x))
 
     def stages(self, v: Tensor) -> list[HMPAF]:
         f = self.decoder
         x = v
         for i in (1, 2, 3):
-            x = F.relu(f[f"conv5_{i}_CPM_L1"](x))
-        pafs, heatmaps = (f[f"conv5_5_CPM_{b}"](F.relu(f[f"conv5_4_CPM_{b}"](x))) for b in ("L1", "L2"))
+            x = _relu(f[f"conv5_{i}_CPM_L1"](x))
+        pafs, heatmaps = (f[f"conv5_5_CPM_{b}"](_relu(f[f"conv5_4_CPM_{b}"](x))) for b in ("L1", "L2"))
         coarse = self._without_background(heatmaps, pafs)
 
         x = torch.cat([pafs, heatmaps, v], dim=1)
         for i in range(1, _BLOCKS + 1):
             block = f"Mconv{i}_stage2_L1"
-            squeezed = F.relu(f[f"{block}/sq"](x))
-            x = F.relu(f[f"{block}/3x3"](squeezed))
-            x = squeezed + F.relu(f[f"{block}/3x3/2"](x))
-        pafs, heatmaps = (f[f"Mconv7_stage2_{b}"](F.relu(f[f"Mconv6_stage2_{b}"](x))) for b in ("L1", "L2"))
+            squeezed = _relu(f[f"{block}/sq"](x))
+            x = _relu(f[f"{block}/3x3"](squeezed))
+            x = squeezed + _relu(f[f"{block}/3x3/2"](x))
+        pafs, heatmaps = (f[f"Mconv7_stage2_{b}"](_relu(f[f"Mconv6_stage2_{b}"](x))) for b in ("L1", "L2"))
         return [coarse, self._without_background(heatmaps, pafs)]
 
     def _without_background(self, heatmaps: Tensor, pafs: Tensor) -> HMPAF:

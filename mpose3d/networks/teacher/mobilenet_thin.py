@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mpose3d.networks.teacher.base import Teacher
+from mpose3d.networks.teacher.base import Normalise, Teacher
 from mpose3d.networks.teacher.weights import by_layer, load_weights, read_weights
 from mpose3d.representations.hmpaf import HMPAF
 from mpose3d.skeleton import COCO_18
@@ -18,6 +20,9 @@ _TRUNK = (
 _TAPS = (3, 7, 11)  # trunk layers whose outputs are the features; the first is pooled to the stride of the others
 _STAGES = 6
 _CONVS = 5  # of each branch of a stage
+
+# in place: every one follows a convolution, whose output nothing else reads
+_relu = partial(F.relu, inplace=True)
 
 
 class MobilenetThin(Teacher):
@@ -32,7 +37,7 @@ class MobilenetThin(Teacher):
     """
 
     def __init__(self, weights: str | None = None) -> None:
-        super().__init__(COCO_18, stride=8, v_channels=96 + 384 + 384, cut="feat_concat")
+        super().__init__(COCO_18, 8, v_channels=96 + 384 + 384, cut="feat_concat", normalise=Normalise(scale=255))
         heatmaps, pafs = len(self.layout) + 1, 2 * len(self.layout.limbs)  # one heatmap is the background
 
         self.encoder = nn.ModuleDict({"MobilenetV1/Conv2d_0": nn.Conv2d(3, 24, 3, stride=2)})
@@ -55,11 +60,11 @@ class MobilenetThin(Teacher):
             load_weights(self, by_layer(self, read_weights(weights)), weights)
 
     def features(self, image: Tensor) -> Tensor:
-        x = F.relu(self.encoder["MobilenetV1/Conv2d_0"](_pad_stride_2(255 * image)))
+        x = _relu(self.encoder["MobilenetV1/Conv2d_0"](_pad_stride_2(self.normalise(image))))
         taps = {}
         for i, (_, stride) in enumerate(_TRUNK, start=1):
             x = _pad_stride_2(x) if stride == 2 else x
-            x = F.relu(_separable(self.encoder, f"MobilenetV1/Conv2d_{i}", x))
+            x = _relu(_separable(self.encoder, f"MobilenetV1/Conv2d_{i}", x))
             if i in _TAPS:
                 taps[i] = x
         shallow, *deep = taps.values()
@@ -74,9 +79,20 @@ class MobilenetThin(Teacher):
             x = torch.cat([pafs, heatmaps, v], dim=1)
         return outputs
 
+    @torch.no_grad()
+    def fold(self) -> None:
+        super().fold()
+        # a depthwise convolution of kernel 1 scales the channels that the next one reads
+        for name, depthwise in list(self.decoder.items()):
+            if name.endswith("_depthwise") and depthwise.kernel_size == (1, 1):
+                self.decoder[name.replace("_depthwise", "_pointwise")].weight *= depthwise.weight.flatten()[
+                    :, None, None
+                ]
+                self.decoder[name] = nn.Identity()
+
     def _branch(self, name: str, x: Tensor) -> Tensor:
         for i in range(1, _CONVS):
-            x = F.relu(_separable(self.decoder, f"{name}_{i}", x))
+            x = _relu(_separable(self.decoder, f"{name}_{i}", x))
         return _separable(self.decoder, f"{name}_{_CONVS}", x)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mpose3d.networks.teacher.base import Teacher
+from mpose3d.networks.teacher.base import Normalise, Teacher
 from mpose3d.networks.teacher.weights import by_layer, load_weights, read_weights
 from mpose3d.representations.hmpaf import HMPAF
 from mpose3d.skeleton import COCO_18, LAYOUTS, MPI_15
@@ -25,6 +26,9 @@ _POOLED = ("conv2_1", "conv3_1", "conv4_1")
 _FEATURES = 128
 _WIDE = 512
 _BRANCHES = ("L1", "L2")  # PAFs, heatmaps
+
+# in place: every one follows a convolution, whose output nothing else reads
+_relu = partial(F.relu, inplace=True)
 
 
 class OpenPose(Teacher):
@@ -59,7 +63,8 @@ class OpenPose(Teacher):
             raise ValueError(f"OpenPose has the layouts {MPI_15.name!r} and {COCO_18.name!r}, not {layout!r}")
         if cut not in ("stage1", "trunk"):
             raise ValueError(f"OpenPose can be cut at 'stage1' or 'trunk', not {cut!r}")
-        super().__init__(LAYOUTS[layout], stride=8, v_channels=2 * _WIDE if cut == "stage1" else _FEATURES, cut=cut)
+        normalise = Normalise(scale=255 / 256, offset=-0.5, bgr=True)
+        super().__init__(LAYOUTS[layout], 8, 2 * _WIDE if cut == "stage1" else _FEATURES, cut, normalise)
         # one heatmap is the background
         maps = dict(zip(_BRANCHES, (2 * len(self.layout.limbs), len(self.layout) + 1), strict=True))
 
@@ -92,10 +97,10 @@ class OpenPose(Teacher):
             load_weights(self, tensors, weights)
 
     def features(self, image: Tensor) -> Tensor:
-        x = image.flip(1) * (255 / 256) - 0.5  # BGR
+        x = self.normalise(image)
         for name, _ in _TRUNK:
             x = F.max_pool2d(x, 2) if name in _POOLED else x
-            x = F.relu(self.encoder[name](x))
+            x = _relu(self.encoder[name](x))
         return torch.cat(self._wide(self.encoder, x), dim=1) if self.cut == "stage1" else x
 
     def stages(self, v: Tensor) -> list[HMPAF]:
@@ -109,7 +114,7 @@ class OpenPose(Teacher):
         for branch in _BRANCHES:
             x = both
             for i in (1, 2, 3, 4, 5, 6):
-                x = F.relu(f[f"Mconv{i}_stage2_{branch}"](x))
+                x = _relu(f[f"Mconv{i}_stage2_{branch}"](x))
             maps.append(f[f"Mconv7_stage2_{branch}"](x))
         return [coarse, self._without_background(*maps)]
 
@@ -120,7 +125,7 @@ class OpenPose(Teacher):
         for branch in _BRANCHES:
             x = features
             for i in (1, 2, 3, 4):
-                x = F.relu(layers[f"conv5_{i}_CPM_{branch}"](x))
+                x = _relu(layers[f"conv5_{i}_CPM_{branch}"](x))
             outputs.append(x)
         return outputs
 

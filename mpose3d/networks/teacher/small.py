@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mpose3d.networks.teacher.base import Teacher
+from mpose3d.networks.teacher.base import Normalise, Teacher
 from mpose3d.networks.teacher.weights import load_weights, read_weights
 from mpose3d.representations.hmpaf import HMPAF
 from mpose3d.skeleton import LAYOUTS
@@ -39,7 +39,7 @@ class SmallTeacher(Teacher):
             raise ValueError(f"the width of a small teacher is an even number, not {width}")
         if stride < 2 or stride & (stride - 1):
             raise ValueError(f"the stride of a small teacher is a power of two from 2 on, not {stride}")
-        super().__init__(LAYOUTS[layout], stride, v_channels=width, cut="pyramid")
+        super().__init__(LAYOUTS[layout], stride, width, cut="pyramid", normalise=Normalise(offset=-0.5))
         maps = len(self.layout) + 2 * len(self.layout.limbs)
 
         # E: image -> fine (1/stride) -> middle (1/2 of that) -> coarse (1/4), and back
@@ -68,7 +68,7 @@ class SmallTeacher(Teacher):
             load_weights(self, read_weights(weights), weights)
 
     def features(self, image: Tensor) -> Tensor:
-        fine = self.fine(self.stem(image - 0.5))
+        fine = self.fine(self.stem(self.normalise(image)))
         middle = self.middle(fine)
         coarse = self.coarse(middle)
         # up again, each level adding what the one below has seen around it

@@ -1,0 +1,99 @@
+"""The way from photograph to people as one file, for programs that do not have this package."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mpose3d import assets
+from mpose3d.inference import TEACHER_SIZE, PeopleReader
+from mpose3d.networks.cross_modal import CrossModalNetwork
+from mpose3d.networks.export import export_onnx, export_pt2, export_torchscript
+from mpose3d.networks.fuse import fused
+from mpose3d.networks.photograph import PhotographNetwork
+from mpose3d.networks.teacher import MobilenetThin, Teacher
+from mpose3d.skeleton import SKELETON
+
+FORMATS = {"onnx": export_onnx, "torchscript": export_torchscript, "pt2": export_pt2}
+
+
+class ExportedPeople(nn.Module):
+    """What a file holds: square photographs -> tensors of a fixed size, P = `max_people` places, best first.
+
+    Places that are not in the mask hold zeros. Pixels are those of the photograph tensor; millimetres are of the camera
+    whose focal length is the network's `focal_ratio` times its side.
+    """
+
+    def __init__(self, photograph: PhotographNetwork, side: int) -> None:
+        super().__init__()
+        self.photograph = photograph
+        self.ratio = side / photograph.network.representation.input_size
+
+    def forward(self, image: Float[Tensor, "b 3 side side"]) -> dict[str, Tensor]:
+        """Float RGB in [0, 1] -> joints_mm (B, P, 15, 3), joints_px (B, P, 15, 2), root_px (B, P, 2), score (B, P),
+        mask (B, P) bool."""
+        roots, people = self.photograph(image)
+        mask = roots.valid
+        return {
+            "joints_mm": torch.where(mask[..., None, None], people.joints, 0),
+            "joints_px": torch.where(mask[..., None, None], self.ratio * (people.joints_px + 0.5) - 0.5, 0),
+            "root_px": torch.where(mask[..., None], self.ratio * (roots.px + 0.5) - 0.5, 0),
+            "score": roots.score,
+            "mask": mask,
+        }
+
+
+def export(
+    *,
+    out: str,
+    format: Literal["onnx", "torchscript", "pt2"] = "onnx",
+    weights: str | None = None,
+    teacher: Teacher | None = None,
+    pathway: Literal["hmpaf", "image"] = "hmpaf",
+    teacher_size: int | None = None,
+    max_people: int = 20,
+    threshold: float = 0.3,
+) -> int:
+    """The whole network, photograph tensor to people tensors, as one file.
+
+    Args:
+        out: file to write.
+        format: "onnx" (needs the extra `export`), "torchscript" (`torch.jit.load`, C++) or "pt2" (`torch.export.load`).
+        weights: `network.safetensors` of a stage; by default the weights that ship with the package.
+        teacher: the 2D network; by default mobilenet_thin, which is fetched on first use.
+        pathway: "hmpaf" or "image", see docs/flow.md; the other groups people outside the network.
+        teacher_size: side of the photograph tensor in pixels; by default 368, or the network's by the pathway "image".
+        max_people: places for people in an image.
+        threshold: least probability of a root.
+
+    Returns:
+        Exit status 0.
+    """
+    path = Path(out)
+    network = CrossModalNetwork.from_file(weights or assets.weights_file("photographs"))
+    teacher = teacher or MobilenetThin(str(assets.teacher_file("mobilenet_thin")))
+    teacher_size = teacher_size or (None if pathway == "image" else TEACHER_SIZE)
+    reader = PeopleReader(teacher, network, pathway, teacher_size, max_people, threshold)
+    whole = fused(ExportedPeople(PhotographNetwork(teacher, network, pathway, max_people, threshold), reader.side))
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.part.{format}")
+    description = {
+        "image": f"float32 (B, 3, {reader.side}, {reader.side}), RGB in [0, 1], letterboxed",
+        "skeleton": {"names": list(SKELETON.names), "limbs": [list(limb) for limb in SKELETON.limbs]},
+        "focal_ratio": network.settings["focal_ratio"],
+        "max_people": max_people,
+        "threshold": threshold,
+    }
+    try:
+        FORMATS[format](whole, torch.zeros(1, 3, reader.side, reader.side), unfinished, json.dumps(description))
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    print(f"{path}: {description['image']} -> {max_people} people, {path.stat().st_size / 1e6:.1f} MB")
+    return 0

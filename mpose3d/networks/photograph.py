@@ -1,0 +1,51 @@
+"""Photographs -> people as one module: the teacher, G, H and M."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mpose3d.networks.cross_modal import CrossModalNetwork, Detection
+from mpose3d.networks.teacher import Teacher
+from mpose3d.representations.hmpaf import HMPAF
+
+
+class PhotographNetwork(nn.Module):
+    """Square photographs -> people, in the same operations whoever is in them.
+
+        "image":  s = H(E(I))            "hmpaf":  s = H(G(F(E(I))))
+
+    What runs here is what is compiled and exported: no number leaves the device, nothing is branched on, and only root
+    cells are decoded.
+
+    Args:
+        teacher: E and F.
+        network: G, H and Psi.
+        pathway: which of the two.
+        max_people, threshold: see `NeuralRepresentation.find_roots`.
+    """
+
+    def __init__(
+        self,
+        teacher: Teacher,
+        network: CrossModalNetwork,
+        pathway: Literal["image", "hmpaf"],
+        max_people: int = 20,
+        threshold: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.teacher, self.network = teacher, network
+        self.pathway = pathway
+        self.max_people, self.threshold = max_people, threshold
+
+    def forward(self, image: Float[Tensor, "b 3 side side"]) -> Detection:
+        """Float RGB in [0, 1] -> people, in pixels of the network's input."""
+        v = self.teacher.encode(image)
+        if self.pathway == "hmpaf":
+            size = (self.network.cells, self.network.cells)
+            maps = HMPAF(*(functional.interpolate(part, size, mode="area") for part in self.teacher.decode(v)))
+            v = self.network.encode(maps)
+        return self.network(v, self.max_people, self.threshold)

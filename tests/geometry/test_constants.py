@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import torch
+
+from mpose3d.geometry.constants import constant, like, take
+
+
+def test_made_once_for_each_device_and_type():
+    one = like((0.1, 0.2), torch.zeros(1))
+    assert like((0.1, 0.2), torch.ones(3)) is one
+    wide = like((0.1, 0.2), torch.zeros(1, dtype=torch.float64))
+    assert wide.dtype == torch.float64 and wide[0].item() == 0.1
+    assert constant((1, 0), torch.device("meta")).is_meta
+    # 1 and 1.0 are the same key to Python
+    assert constant((1, 0), one.device).dtype == torch.long
+
+
+def test_rows_are_taken_in_order():
+    x = torch.arange(12.0).view(2, 3, 2)
+    assert torch.equal(take(x, (2, 0, 2)), x[:, [2, 0, 2]])
+
+
+def test_made_in_inference_mode_and_trained_with_later():
+    with torch.inference_mode():
+        like((7.25, 3.5), torch.zeros(1))
+        constant((1, 1, 0), torch.device("cpu"))
+    x = torch.ones(3, 2, requires_grad=True)
+    (take(x, (1, 1, 0)) * like((7.25, 3.5), x)).sum().backward()
+    assert x.grad.tolist() == [[7.25, 3.5], [14.5, 7.0], [0, 0]]
+
+
+def test_a_tracer_leaves_nothing_behind():
+    class Sum(torch.nn.Module):
+        def forward(self, x):
+            return x * like((123.5, 4.5), x)
+
+    program = torch.export.export(Sum(), (torch.ones(2),))
+    assert type(like((123.5, 4.5), torch.ones(2))) is torch.Tensor
+    assert program.module()(torch.ones(2)).tolist() == [123.5, 4.5]
