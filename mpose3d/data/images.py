@@ -17,7 +17,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from mpose3d.data.augmentation import Augmentation, compose
-from mpose3d.data.epochs import EpochSampler
+from mpose3d.data.epochs import StreamLoader
 from mpose3d.data.letterbox import IMAGE_SUFFIXES, Letterbox, from_reduced, read_reduced, to_tensor, warp
 from mpose3d.sample import Photographs
 
@@ -218,9 +218,7 @@ class ImageFolderDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Photographs]:
         dataset = self._dataset("train")
-        return self._loader(
-            dataset, sampler=EpochSampler(dataset, self.seed), drop_last=len(dataset) >= self.batch_size
-        )
+        return StreamLoader(dataset, self.batch_size, self.trainer, self.seed, num_workers=self.num_workers)
 
     def val_dataloader(self) -> DataLoader[Photographs] | list:
         return self._loader(self.datasets["val"]) if "val" in self.datasets else []
@@ -233,5 +231,5 @@ class ImageFolderDataModule(LightningDataModule):
             raise ValueError(f"no folders of photographs given for {split!r}: set ImageFolderDataModule({split}=[...])")
         return self.datasets[split]
 
-    def _loader(self, dataset: PhotographDataset, **options: object) -> DataLoader[Photographs]:
-        return DataLoader(dataset, self.batch_size, num_workers=self.num_workers, **options)
+    def _loader(self, dataset: PhotographDataset) -> DataLoader[Photographs]:
+        return DataLoader(dataset, self.batch_size, num_workers=self.num_workers)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from torch import nn
+
+from mpose3d.data.epochs import batches_trained
 
 
 class Stage(LightningModule):
@@ -20,19 +23,26 @@ class Stage(LightningModule):
         learning_rate, weight_decay: of AdamW.
         warmup: steps over which the learning rate rises from 0.
         decay: let the learning rate fall to 0 along a half cosine over the run.
+        seed: of the noise in training steps (phi_rand, the noise of m_syn), with the step and the process.
     """
 
     #: names of the submodules that this stage does not train
     frozen: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
-        self, learning_rate: float = 1e-3, weight_decay: float = 0.0, warmup: int = 100, decay: bool = True
+        self,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.0,
+        warmup: int = 100,
+        decay: bool = True,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.warmup = warmup
         self.decay = decay
+        self.seed = seed
         self.strict_loading = False  # frozen weights are not in the checkpoint; `on_load_checkpoint` checks the rest
 
     def frozen_networks(self) -> Iterable[nn.Module]:
@@ -48,6 +58,14 @@ class Stage(LightningModule):
         for network in self.frozen_networks():
             network.eval()
         return self
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """The random numbers of a step follow from seed, step and process alone.
+
+        A resumed run then draws what the unbroken run would, and no two processes draw the same.
+        """
+        state = np.random.SeedSequence([self.seed, batches_trained(self.trainer), self.global_rank])
+        torch.manual_seed(int(state.generate_state(1, np.uint64)[0] >> 1))
 
     # checkpoints -----------------------------------------------------------------------------------------------------
 

@@ -115,7 +115,7 @@ def test_shapes_values_and_types():
 def test_limbs_that_cross_the_picture_from_far_outside(generator):
     """Limbs are drawn in a box around them: one that is cut at every border, or misses the picture."""
     points = 500 * torch.randn(2, 4, 15, 2, generator=generator, dtype=torch.float64)
-    points[0, 0] = 1e7  # nowhere near
+    points[0, 0] += 1e7  # nowhere near
     visible = all_visible(points)
     heatmaps, pafs = naive_draw(points.numpy(), visible.numpy(), MPOSE3D, (5, 7), 6.0, 1.2, 1.0)
     drawn = draw(points, visible, MPOSE3D, (5, 7), STRIDE, sigma=6.0, limb_width=1.2)
