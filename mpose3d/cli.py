@@ -140,6 +140,7 @@ def _train(args: list[str]) -> int:
     import mpose3d.data.threedpw
     import mpose3d.networks.cross_modal
     import mpose3d.networks.teacher
+    import mpose3d.runs
     import mpose3d.stages  # noqa: F401
 
     # `limit_train_batches: 1` in YAML is one batch, not the fraction 1.0

@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule
 from torch import nn
 
 from mpose3d.data.epochs import batches_trained
+from mpose3d.runs import RunLog
 
 
 class Stage(LightningModule):
@@ -58,6 +59,11 @@ class Stage(LightningModule):
         for network in self.frozen_networks():
             network.eval()
         return self
+
+    def on_train_start(self) -> None:
+        for logger in self.loggers:
+            if isinstance(logger, RunLog):
+                logger.keep_before(self.global_step)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """The random numbers of a step follow from seed, step and process alone.
