@@ -33,11 +33,12 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "evaluate scenes": ("mpose3d.evaluation:evaluate_scenes", ()),
     "evaluate 2d": ("mpose3d.evaluation:compare_2d", ()),
     "data check": ("mpose3d.data.check:check_dataset", ("name",)),
+    "data pack": ("mpose3d.data.shards:pack", ("folder",)),
 }
 
 GROUPS = {
     "evaluate": "score predictions by the rules of a data set",
-    "data": "look at the folders of a data set",
+    "data": "look at the folders of a data set, or pack them",
 }
 
 

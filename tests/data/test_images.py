@@ -126,7 +126,7 @@ def test_nothing_but_broken_files(tmp_path: Path) -> None:
 
 
 def test_empty_and_absent_folders(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no image \(.*\) or video .* in ") as raised:
+    with pytest.raises(FileNotFoundError, match=r"no image \(.*\), video .* or .tar file in ") as raised:
         module(tmp_path)
     assert "\n" not in str(raised.value)
     with pytest.raises(FileNotFoundError, match="nowhere: no such folder"):
