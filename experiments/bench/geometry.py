@@ -2,8 +2,8 @@
 
     python -m experiments.bench.geometry [--out out/bench/geometry.json]
 
-T_L and FK: NumPy, pose by pose and joint by joint. Parsing: the steps of docs/hmpaf.md in NumPy and OpenCV, joint by joint
-and pair by pair. That both give the same is checked before they are timed.
+T_L and FK: NumPy, pose by pose and joint by joint. Parsing: the steps of docs/hmpaf.md in NumPy and OpenCV, joint by
+joint and pair by pair. That both give the same is checked before they are timed.
 """
 
 from __future__ import annotations
