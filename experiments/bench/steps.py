@@ -1,11 +1,11 @@
-"""Training steps: the Lightning Trainer against a bare PyTorch loop of the same step, and the share of the peak they reach.
+"""Training steps: the Lightning Trainer against a bare loop of the same step, and the share of the peak they reach.
 
     python -m experiments.bench.steps [--stages aae phase1] [--out out/bench/steps.json]
 
-The Trainer is that of experiments/base.yaml: clipping, schedule, a CSV log of every 20th step, progress bar. The bare loop
-does what the step needs: training_step, backward, clipping, optimiser, schedule. Both take the same batch again and
-again, in turns of `--steps` steps; the first steps of a turn are left out. The peak is that of a large matrix product,
-timed in the same turns; FLOPs are those that torch.utils.flop_counter finds (products and convolutions).
+The Trainer is that of experiments/base.yaml: clipping, schedule, a CSV log of every 20th step, progress bar. The bare
+loop does what the step needs: training_step, backward, clipping, optimiser, schedule. Both take the same batch again
+and again, in turns of `--steps` steps; the first steps of a turn are left out. The peak is that of a large matrix
+product, timed in the same turns; FLOPs are those that torch.utils.flop_counter finds (products and convolutions).
 """
 
 from __future__ import annotations
