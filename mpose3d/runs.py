@@ -1,14 +1,18 @@
-"""What a run leaves behind, such that a kill at any moment costs little: whole checkpoints, and a log that goes on."""
+"""What a run leaves behind, so that being killed costs it little: whole checkpoints, a log that goes on, a place in the
+queue of a cluster."""
 
 from __future__ import annotations
 
 import csv
 import os
+import signal
+import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from lightning.fabric.plugins.io import TorchCheckpointIO
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_only
@@ -28,6 +32,38 @@ class WholeCheckpoints(TorchCheckpointIO):
         unfinished = f"{path}.part"
         super().save_checkpoint(checkpoint, unfinished, storage_options)
         os.replace(unfinished, path)
+
+
+class Requeue(Callback):
+    """Under SLURM, on a signal: a checkpoint after the step in progress, the job back into the queue, and an end.
+
+    Ask for the signal some time before the limit, for the job's processes: `#SBATCH --signal=SIGUSR1@120`.
+    `SLURMEnvironment(auto_requeue=True)` saves at once instead, amid a step and the exchange of gradients.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: Any = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._before = signal.signal(signal.SIGUSR1, self._ask)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        signal.signal(signal.SIGUSR1, self._before or signal.SIG_DFL)
+
+    def _ask(self, *_: Any) -> None:
+        self.asked = True
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        # the signal reaches the processes of a job at different times: they stop at the same step
+        if not trainer.strategy.reduce_boolean_decision(self.asked, all=False):
+            return
+        trainer.save_checkpoint(Path(trainer.checkpoint_callback.dirpath) / "last.ckpt")
+        if trainer.is_global_zero:
+            array = os.environ.get("SLURM_ARRAY_JOB_ID")
+            job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
+            subprocess.run(["scontrol", "requeue", job], check=True)
+        raise SystemExit(0)
 
 
 class RunLog(CSVLogger):
@@ -57,10 +93,18 @@ class RunLog(CSVLogger):
         return super().experiment
 
     @rank_zero_only
-    def keep_before(self, step: int) -> None:
-        """Drop the rows of `step` and later, which a run that starts there will write again."""
+    def keep_before(self, step: int, last: Mapping[str, float] | None = None) -> None:
+        """Drop the rows of `step` and later, which a run that starts there will write again.
+
+        Args:
+            step: first step of the run.
+            last: values of the step before it, in case the kill came between its checkpoint and its row.
+        """
         writer = self.experiment
         rows = [row for row in _read(writer.metrics_file_path) if int(row["step"]) < step]
+        if last and not any(int(row["step"]) == step - 1 and row.get(name) for row in rows for name in last):
+            writer.metrics_keys += [name for name in ("step", *last) if name not in writer.metrics_keys]
+            rows.append({"step": str(step - 1)} | {name: str(value) for name, value in last.items()})
         if rows:
             _write(writer.metrics_file_path, rows, writer.metrics_keys)
         else:

@@ -44,6 +44,7 @@ class Stage(LightningModule):
         self.warmup = warmup
         self.decay = decay
         self.seed = seed
+        self._last_logged: dict[str, float] = {}
         self.strict_loading = False  # frozen weights are not in the checkpoint; `on_load_checkpoint` checks the rest
 
     def frozen_networks(self) -> Iterable[nn.Module]:
@@ -63,7 +64,7 @@ class Stage(LightningModule):
     def on_train_start(self) -> None:
         for logger in self.loggers:
             if isinstance(logger, RunLog):
-                logger.keep_before(self.global_step)
+                logger.keep_before(self.global_step, self._last_logged)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """The random numbers of a step follow from seed, step and process alone.
@@ -84,6 +85,9 @@ class Stage(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["stage"] = type(self).__name__
+        # a step's row is written to the log after the callbacks that write its checkpoint
+        values = self.trainer.callback_metrics if self._is_logged(self.global_step - 1) else {}
+        checkpoint["last_logged"] = {name: float(v) for name, v in values.items() if name.startswith("train/")}
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {key: value for key, value in state.items() if not self._is_frozen(key)}
 
@@ -96,6 +100,7 @@ class Stage(LightningModule):
                 f"{path} was written by {stage or 'no stage of mpose3d'}, and {mine} cannot continue "
                 "it: to start from an earlier stage's weights, give its path as the model's `init` or `prior`"
             )
+        self._last_logged = checkpoint.get("last_logged", {})
         missing = [k for k in self.state_dict() if k not in checkpoint["state_dict"] and not self._is_frozen(k)]
         if missing:
             raise ValueError(f"{path} lacks {missing[0]!r} ({len(missing)} tensors): it was written by another network")
@@ -119,6 +124,10 @@ class Stage(LightningModule):
 
     # logging ---------------------------------------------------------------------------------------------------------
 
+    def _is_logged(self, step: int) -> bool:
+        every = self.trainer.log_every_n_steps
+        return every > 0 and (step + 1) % every == 0
+
     def log_terms(self, split: str, terms: dict[str, torch.Tensor], batch_size: int) -> None:
         """Log values as `<split>/<name>`; the mean over an epoch and over processes in validation.
 
@@ -126,8 +135,7 @@ class Stage(LightningModule):
         takes milliseconds.
         """
         training = split == "train"
-        every = self.trainer.log_every_n_steps
-        if training and not (self.trainer.is_last_batch or (every and (self.global_step + 1) % every == 0)):
+        if training and not (self.trainer.is_last_batch or self._is_logged(self.global_step)):
             return
         self.log_dict(
             {f"{split}/{name}": value for name, value in terms.items()},
