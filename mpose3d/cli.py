@@ -34,11 +34,12 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "evaluate scenes": ("mpose3d.evaluation:evaluate_scenes", ()),
     "evaluate 2d": ("mpose3d.evaluation:compare_2d", ()),
     "data check": ("mpose3d.data.check:check_dataset", ("name",)),
+    "data pack": ("mpose3d.data.shards:pack", ("folder",)),
 }
 
 GROUPS = {
     "evaluate": "score predictions by the rules of a data set",
-    "data": "look at the folders of a data set",
+    "data": "look at the folders of a data set, or pack them",
 }
 
 
@@ -141,6 +142,7 @@ def _train(args: list[str]) -> int:
     import mpose3d.data.threedpw
     import mpose3d.networks.cross_modal
     import mpose3d.networks.teacher
+    import mpose3d.runs
     import mpose3d.stages  # noqa: F401
 
     # `limit_train_batches: 1` in YAML is one batch, not the fraction 1.0

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mpose3d.data.augmentation import Augmentation, compose
-from mpose3d.data.epochs import EpochSampler
+from mpose3d.data.epochs import StreamLoader
 from mpose3d.data.letterbox import Letterbox, from_reduced, read_reduced, to_tensor, warp
 from mpose3d.sample import LabelledPhotographs
 from mpose3d.skeleton import COCO_17, LAYOUTS, Layout
@@ -235,13 +235,7 @@ class CocoDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[LabelledPhotographs]:
         dataset = self.datasets["train"]
-        return DataLoader(
-            dataset,
-            self.batch_size,
-            sampler=EpochSampler(dataset, self.seed),
-            num_workers=self.num_workers,
-            drop_last=len(dataset) >= self.batch_size,
-        )
+        return StreamLoader(dataset, self.batch_size, self.trainer, self.seed, num_workers=self.num_workers)
 
     def val_dataloader(self) -> DataLoader[LabelledPhotographs]:
         return DataLoader(self.datasets["val"], self.batch_size, num_workers=self.num_workers)

@@ -13,12 +13,20 @@ import cv2
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
-from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from mpose3d.data.augmentation import Augmentation, compose
-from mpose3d.data.epochs import EpochSampler
-from mpose3d.data.letterbox import IMAGE_SUFFIXES, Letterbox, from_reduced, read_reduced, to_tensor, warp
+from mpose3d.data.epochs import StreamLoader
+from mpose3d.data.letterbox import (
+    IMAGE_SUFFIXES,
+    Letterbox,
+    check_header,
+    from_reduced,
+    read_reduced,
+    to_tensor,
+    warp,
+)
+from mpose3d.data.shards import members, read_member
 from mpose3d.sample import Photographs
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
@@ -26,24 +34,29 @@ VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
 
 @dataclass(frozen=True)
 class Source:
-    """An image, or every `step`-th frame of a video: `frames` pictures."""
+    """An image, or every `step`-th frame of a video: `frames` pictures.
+
+    Of an image inside a tar file `place` is (tar file, offset, size), and `path` the tar file's with the name in it.
+    """
 
     path: Path
     frames: int = 1
     step: int = 1
+    place: tuple[Path, int, int] | None = None
 
     def read(self, frame: int) -> tuple[np.ndarray, int, tuple[int, int]]:
         """As `letterbox.read_reduced`, of frame number `frame` of this source."""
         if self.path.suffix.lower() in VIDEO_SUFFIXES:
             image = read_video_frame(self.path, frame * self.step)
             return image, 1, (image.shape[1], image.shape[0])
-        return read_reduced(self.path)
+        return read_reduced(self.path, None if self.place is None else read_member(*self.place))
 
 
 def find_photographs(folders: Sequence[Path | str], video_step: int = 1) -> tuple[list[Source], dict[Path, str]]:
     """Images and videos below `folders`, sorted by path, and those that do not open with the reason.
 
-    Only headers are read. A folder may also be a single file.
+    Only headers are read. A folder may also be a single file. Images in tar files are found by their names alone
+    (`data.shards`).
 
     Raises:
         FileNotFoundError: a folder is absent, or there is no image or video in all of them.
@@ -54,20 +67,24 @@ def find_photographs(folders: Sequence[Path | str], video_step: int = 1) -> tupl
         if not folder.exists():
             raise FileNotFoundError(f"{folder}: no such folder of photographs")
         inside = sorted(folder.rglob("*")) if folder.is_dir() else [folder]
-        files += [path for path in inside if path.suffix.lower() in IMAGE_SUFFIXES + VIDEO_SUFFIXES]
+        files += [path for path in inside if path.suffix.lower() in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES, ".tar")]
     if not files:
         raise FileNotFoundError(
-            f"no image ({', '.join(IMAGE_SUFFIXES)}) or video ({', '.join(VIDEO_SUFFIXES)}) "
+            f"no image ({', '.join(IMAGE_SUFFIXES)}), video ({', '.join(VIDEO_SUFFIXES)}) or .tar file "
             f"in {', '.join(str(folder) for folder in folders)}"
         )
     sources, unreadable = [], {}
     for path in files:
         try:
-            sources.append(_open(path, video_step))
+            if path.suffix.lower() == ".tar":
+                sources += [Source(path / m.name, place=(path, m.offset, m.size)) for m in members(path)]
+            else:
+                sources.append(_open(path, video_step))
         except ValueError as error:
             unreadable[path] = str(error)
     if not sources:
-        raise ValueError(f"none of {len(files)} files is readable, the first: {next(iter(unreadable.values()))}")
+        first = next(iter(unreadable.values()), f"{files[0]}: no image inside")
+        raise ValueError(f"none of {len(files)} files is readable, the first: {first}")
     return sources, unreadable
 
 
@@ -79,14 +96,7 @@ def _open(path: Path, video_step: int) -> Source:
         if frames < 1:
             raise ValueError(f"{path}: not a readable video")
         return Source(path, -(-frames // video_step), video_step)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            Image.open(path).close()
-    except Image.DecompressionBombError:
-        pass  # large, but an image
-    except Exception as error:
-        raise ValueError(f"{path}: not a readable image") from error
+    check_header(path)
     return Source(path)
 
 
@@ -160,7 +170,8 @@ class ImageFolderDataModule(LightningDataModule):
     Give whole recordings to either side: frames of one video in both `train` and `val` would make validation blind.
 
     Args:
-        train: folders (or files) of images and videos to learn from, searched recursively.
+        train: folders (or files) of images and videos to learn from, searched recursively; packed ones too
+            (`mpose3d data pack`).
         val: the same, for validation.
         predict: the same, for prediction.
         image_size: side of the square input in pixels.
@@ -218,9 +229,7 @@ class ImageFolderDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Photographs]:
         dataset = self._dataset("train")
-        return self._loader(
-            dataset, sampler=EpochSampler(dataset, self.seed), drop_last=len(dataset) >= self.batch_size
-        )
+        return StreamLoader(dataset, self.batch_size, self.trainer, self.seed, num_workers=self.num_workers)
 
     def val_dataloader(self) -> DataLoader[Photographs] | list:
         return self._loader(self.datasets["val"]) if "val" in self.datasets else []
@@ -233,5 +242,5 @@ class ImageFolderDataModule(LightningDataModule):
             raise ValueError(f"no folders of photographs given for {split!r}: set ImageFolderDataModule({split}=[...])")
         return self.datasets[split]
 
-    def _loader(self, dataset: PhotographDataset, **options: object) -> DataLoader[Photographs]:
-        return DataLoader(dataset, self.batch_size, num_workers=self.num_workers, **options)
+    def _loader(self, dataset: PhotographDataset) -> DataLoader[Photographs]:
+        return DataLoader(dataset, self.batch_size, num_workers=self.num_workers)

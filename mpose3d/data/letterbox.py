@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import math
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -106,12 +108,25 @@ def read_image(path: Path | str) -> np.ndarray:
     return _decode(Path(path), None)[0]
 
 
-def read_reduced(path: Path | str) -> tuple[np.ndarray, int, tuple[int, int]]:
+def read_reduced(path: Path | str, content: bytes | None = None) -> tuple[np.ndarray, int, tuple[int, int]]:
     """As `read_image` in bounded memory: (picture at 1/factor of its size, factor, (width, height) of the whole).
 
     The factor is 1 up to 50 megapixels. `from_reduced` turns a map of the whole picture into one of the reduced.
+    With `content`, the file's bytes, nothing is opened, and `path` is only what it is called.
     """
-    return _decode(Path(path), _DECODED_PIXELS)
+    return _decode(Path(path), _DECODED_PIXELS, content)
+
+
+def check_header(path: Path) -> None:
+    """Raises ValueError, one line that names the file, unless it begins as an image does. Nothing is decoded."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            Image.open(path).close()
+    except Image.DecompressionBombError:
+        pass  # large, but an image
+    except Exception as error:  # Pillow raises many kinds on damaged files
+        raise ValueError(f"{path}: not a readable image") from error
 
 
 def from_reduced(matrix: np.ndarray, factor: int) -> np.ndarray:
@@ -153,11 +168,11 @@ def _any_size() -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = limit
 
 
-def _decode(path: Path, most: int | None) -> tuple[np.ndarray, int, tuple[int, int]]:
+def _decode(path: Path, most: int | None, content: bytes | None = None) -> tuple[np.ndarray, int, tuple[int, int]]:
     """(picture at 1/factor, factor, (width, height) of the whole); the factor is 1 up to `most` pixels."""
     # Pillow and not OpenCV, which fills the missing half of a truncated JPEG with grey and says nothing
     try:
-        with _any_size(), Image.open(path) as picture:
+        with _any_size(), Image.open(path if content is None else io.BytesIO(content)) as picture:
             width, height = picture.size
             orientation = picture.getexif().get(_ORIENTATION_TAG, 1)
             factor = 1

@@ -1,11 +1,13 @@
 """D_syn for training: endless seeded poses and scenes, made in batches on the training device.
 
 Loaders carry nothing but the numbers of batches; `on_after_batch_transfer` makes each batch where it is used, from a
-generator seeded by (seed, split, epoch, number). The same seed thus gives the same scenes on any number of workers.
+generator seeded by (seed, split, epoch, number). The same seed thus gives the same scenes however many processes share
+them, and a resumed run the scenes that come next (`mpose3d.data.epochs`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from mpose3d.data.epochs import StreamLoader
 from mpose3d.data.mocap import read_motion_capture, split_clips
 from mpose3d.geometry.camera import Camera
 from mpose3d.poses.artificial import ArtificialPoses, MixedPoses, MotionCapturePoses, PoseSource, SeatedPoses
@@ -22,7 +25,7 @@ from mpose3d.poses.scenes import Scenes, SceneSampler
 
 
 class _Numbers(Dataset):
-    """Numbers of batches, marked with their split: (0 or 1, number)."""
+    """Numbers of batches, marked with their split: 0 or 1, epoch, number."""
 
     def __init__(self, split: int, length: int) -> None:
         self.split, self.length = split, length
@@ -30,8 +33,9 @@ class _Numbers(Dataset):
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, number: int) -> Tensor:
-        return torch.tensor([self.split, number])
+    def __getitem__(self, key: int | tuple[int, int]) -> tuple[int, int, int]:
+        epoch, number = key if isinstance(key, tuple) else (0, key)
+        return self.split, epoch, number
 
 
 class SyntheticPoses(LightningDataModule):
@@ -92,23 +96,19 @@ class SyntheticPoses(LightningDataModule):
         shares = [share if source is made_up else (1 - self.artificial) * share for source, share in kinds.items()]
         self.sources = [MixedPoses(list(kinds), shares), unseen]
 
-    def _loader(self, split: int, length: int) -> DataLoader:
-        return DataLoader(_Numbers(split, length), batch_size=None)
-
     def train_dataloader(self) -> DataLoader:
-        return self._loader(0, self.batches)
+        return StreamLoader(_Numbers(0, self.batches), batch_size=None, trainer=self.trainer, shuffle=False)
 
     def val_dataloader(self) -> DataLoader:
-        return self._loader(1, self.val_batches)
+        return DataLoader(_Numbers(1, self.val_batches), batch_size=None)
 
     def test_dataloader(self) -> DataLoader:
         return self.val_dataloader()
 
-    def on_after_batch_transfer(self, batch: Tensor, dataloader_idx: int) -> Tensor | Scenes:
-        split, number = batch.tolist()
-        epoch = self.trainer.current_epoch if split == 0 and self.trainer is not None else 0
-        state = np.random.SeedSequence([self.seed, split, epoch, number]).generate_state(1, np.uint64)
-        return self.make(split, torch.Generator(batch.device).manual_seed(int(state[0] >> 1)))
+    def on_after_batch_transfer(self, batch: Sequence[int], dataloader_idx: int) -> Tensor | Scenes:
+        device = "cpu" if self.trainer is None else self.trainer.strategy.root_device
+        state = np.random.SeedSequence([self.seed, *batch]).generate_state(1, np.uint64)
+        return self.make(batch[0], torch.Generator(device).manual_seed(int(state[0] >> 1)))
 
     def make(self, split: int, generator: torch.Generator) -> Tensor | Scenes:
         """One batch of the split (0 training, 1 validation) on the generator's device."""

@@ -88,9 +88,13 @@ def _gaussians(cells: Tensor, strength: Tensor, rows: Tensor, columns: Tensor, s
         return cells.new_zeros(batch, joints, len(rows), len(columns))
     if isinstance(sigma, Tensor):
         sigma = sigma.to(cells)[..., None]
-    x, y = cells[..., 0, None], cells[..., 1, None]
-    along_x = torch.exp(-0.5 * ((columns - x) / sigma) ** 2)
-    along_y = torch.exp(-0.5 * ((rows - y) / sigma) ** 2) * strength[..., None]
+
+    def along(axis: Tensor, place: Tensor) -> Tensor:
+        # the floor, e^-40, keeps products above denormal numbers, with which a CPU is slow
+        return torch.exp((-0.5 * ((axis - place) / sigma).square()).clamp_min(-40))
+
+    along_x = along(columns, cells[..., 0, None])
+    along_y = along(rows, cells[..., 1, None]) * strength[..., None]
     return (along_y[..., :, None] * along_x[..., None, :]).amax(dim=1)
 
 
@@ -105,38 +109,55 @@ def _fields(
     edge: float,
 ) -> Tensor:
     """(B, 2L, h, w): unit vectors near each limb, averaged over the people that share a cell."""
-    limbs = torch.tensor(layout.limbs, dtype=torch.long, device=cells.device).reshape(-1, 2)
-    start, end = cells.transpose(1, 2)[:, limbs].unbind(dim=2)  # (B, L, P, 2)
-    seen = visible.transpose(1, 2)[:, limbs].all(dim=2)
-    strength = strength.transpose(1, 2)[:, limbs].amin(dim=2)
-    length_squared = (end - start).square().sum(dim=-1)
+    batch, area = len(strength), len(rows) * len(columns)
+    first, second = torch.tensor(layout.limbs, dtype=torch.long, device=cells.device).reshape(-1, 2).T
+    cells = cells.movedim(-1, 0).contiguous()
+    start, end = cells.index_select(-1, first), cells.index_select(-1, second)  # (2, B, P, L): x, y
+    seen = visible.index_select(-1, first) & visible.index_select(-1, second)
+    strength = torch.minimum(strength.index_select(-1, first), strength.index_select(-1, second))
+    length_squared = (end - start).square().sum(dim=0)
     # `where` on both sides of the root keeps value and gradient finite for a limb of no length
     seen = seen & (length_squared > 1e-8)
     length = torch.where(seen, length_squared, 1).sqrt()
-    unit = torch.where(seen[..., None], end - start, 0) / length[..., None]
+    unit = torch.where(seen, end - start, 0) / length
+    middle = 0.5 * (start + end)
 
-    # only the columns of cells that a limb comes near: people are upright, and most columns are not
-    middle, half = 0.5 * (start + end), 0.5 * (end - start).abs() + width + 0.5 * edge
-    near = seen[..., None] & ((columns - middle[..., 0, None]).abs() <= half[..., 0, None])  # (B, L, P, w)
-    index = near.flatten().nonzero().squeeze(1)
-    limb = torch.cat([middle, unit, 0.5 * length[..., None]], dim=-1).flatten(0, 2)
-    middle_x, middle_y, ux, uy, half_length = limb.index_select(0, index // len(columns)).split(1, dim=1)
+    # only the cells of a box around each limb are computed, a few per cent of all: n of them, one after the other
+    with torch.no_grad():
+        reach = 0.5 * (end - start).abs() + (width + 0.5 * edge)
+        size = reach.new_tensor([len(columns), len(rows)]).view(2, 1, 1, 1)
+        corner = (middle - reach).ceil().clamp_min(0)
+        box = torch.minimum((middle + reach).floor() + 1, size) - corner
+        box = torch.where(seen, box.clamp_min(0), 0).long().flatten(1)
+        count = box[0] * box[1]
+        corner = torch.where(seen, corner, 0)
+        # where the corner lies in (B, L, 2, h, w), in the map of x
+        maps = torch.arange(batch * len(first), device=count.device).view(batch, 1, -1) * (2 * area)
+        origin = (maps + (corner[1] * len(columns) + corner[0]).long()).flatten()
 
-    # coordinates of each of their cells along and across the limb, from its middle
-    x = columns[index % len(columns)][:, None] - middle_x
-    y = rows - middle_y
+        limb = torch.arange(len(count), device=count.device).repeat_interleave(count)
+        place = torch.arange(len(limb), device=limb.device) - (count.cumsum(0) - count).index_select(0, limb)
+        box_height = box[1].index_select(0, limb)
+        x = place.div(box_height, rounding_mode="floor")
+        y = place - x * box_height
+        cell = origin.index_select(0, limb) + y * len(columns) + x
+
+    # coordinates of each cell along and across its limb, from the limb's middle
+    numbers = (*(middle - corner), *unit, 0.5 * length, strength)
+    middle_x, middle_y, ux, uy, half_length, strength = (n.flatten().index_select(0, limb) for n in numbers)
+    x, y = x - middle_x, y - middle_y
     along = torch.addcmul(x * ux, y, uy)
-    across = torch.addcmul(x * uy, y, -ux)
+    across = torch.addcmul(x * uy, y, ux, value=-1)
     beyond = along - along.clamp(-half_length, half_length)
     distance = torch.addcmul(across.square(), beyond, beyond).clamp_min(1e-8).sqrt()
     weight = ((width - distance) / edge + 0.5).clamp(0, 1)
-    weight = weight.new_zeros(near.numel(), len(rows)).index_copy_(0, index, weight)
 
-    # one product sums x, y and weight over people
-    weight = weight.view(*seen.shape, len(columns) * len(rows))
-    terms = torch.cat([unit * strength[..., None], torch.ones_like(unit[..., :1])], dim=-1)
-    total = (terms.transpose(-1, -2) @ weight).unflatten(-1, (len(columns), len(rows)))  # (B, L, 3, w, h)
-    return (total[:, :, :2] / total[:, :, 2:].clamp_min(1)).flatten(1, 2).transpose(-1, -2).contiguous()
+    # each takes its share of a cell, so that what is left is to sum x and y over people; one piece of memory serves the
+    # weights first, and the fields then
+    fields = weight.new_zeros(batch * len(first) * 2 * area).index_add_(0, cell, weight)
+    share = strength * weight / fields.index_select(0, cell).clamp_min(1)
+    fields = fields.zero_().index_add_(0, cell, share * ux).index_add_(0, cell + area, share * uy)
+    return fields.view(batch, -1, len(rows), len(columns))
 
 
 def select_supplied(hmpaf: HMPAF, layout: Layout) -> Tensor:

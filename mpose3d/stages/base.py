@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from torch import nn
+
+from mpose3d.data.epochs import batches_trained
+from mpose3d.runs import RunLog
 
 
 class Stage(LightningModule):
@@ -20,19 +24,27 @@ class Stage(LightningModule):
         learning_rate, weight_decay: of AdamW.
         warmup: steps over which the learning rate rises from 0.
         decay: let the learning rate fall to 0 along a half cosine over the run.
+        seed: of the noise in training steps (phi_rand, the noise of m_syn), with the step and the process.
     """
 
     #: names of the submodules that this stage does not train
     frozen: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
-        self, learning_rate: float = 1e-3, weight_decay: float = 0.0, warmup: int = 100, decay: bool = True
+        self,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.0,
+        warmup: int = 100,
+        decay: bool = True,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.warmup = warmup
         self.decay = decay
+        self.seed = seed
+        self._last_logged: dict[str, float] = {}
         self.strict_loading = False  # frozen weights are not in the checkpoint; `on_load_checkpoint` checks the rest
 
     def frozen_networks(self) -> Iterable[nn.Module]:
@@ -49,6 +61,23 @@ class Stage(LightningModule):
             network.eval()
         return self
 
+    def on_train_start(self) -> None:
+        for logger in self.loggers:
+            if isinstance(logger, RunLog):
+                logger.keep_before(self.global_step, self._last_logged)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """The random numbers of a step follow from seed, step and process alone.
+
+        A resumed run then draws what the unbroken run would, and no two processes draw the same.
+        """
+        state = np.random.SeedSequence([self.seed, batches_trained(self.trainer), self.global_rank])
+        seed = int(state.generate_state(1, np.uint64)[0] >> 1)
+        if self.device.type == "cpu":
+            torch.default_generator.manual_seed(seed)  # `torch.manual_seed` takes a millisecond where CUDA is asleep
+        else:
+            torch.manual_seed(seed)
+
     # checkpoints -----------------------------------------------------------------------------------------------------
 
     def _is_frozen(self, key: str) -> bool:
@@ -56,6 +85,9 @@ class Stage(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["stage"] = type(self).__name__
+        # a step's row is written to the log after the callbacks that write its checkpoint
+        values = self.trainer.callback_metrics if self._is_logged(self.global_step - 1) else {}
+        checkpoint["last_logged"] = {name: float(v) for name, v in values.items() if name.startswith("train/")}
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {key: value for key, value in state.items() if not self._is_frozen(key)}
 
@@ -68,6 +100,7 @@ class Stage(LightningModule):
                 f"{path} was written by {stage or 'no stage of mpose3d'}, and {mine} cannot continue "
                 "it: to start from an earlier stage's weights, give its path as the model's `init` or `prior`"
             )
+        self._last_logged = checkpoint.get("last_logged", {})
         missing = [k for k in self.state_dict() if k not in checkpoint["state_dict"] and not self._is_frozen(k)]
         if missing:
             raise ValueError(f"{path} lacks {missing[0]!r} ({len(missing)} tensors): it was written by another network")
@@ -91,9 +124,19 @@ class Stage(LightningModule):
 
     # logging ---------------------------------------------------------------------------------------------------------
 
+    def _is_logged(self, step: int) -> bool:
+        every = self.trainer.log_every_n_steps
+        return every > 0 and (step + 1) % every == 0
+
     def log_terms(self, split: str, terms: dict[str, torch.Tensor], batch_size: int) -> None:
-        """Log values as `<split>/<name>`; the mean over an epoch and over processes in validation."""
+        """Log values as `<split>/<name>`; the mean over an epoch and over processes in validation.
+
+        In training, at steps that the Trainer writes to its loggers and at the last one of an epoch: handing it values
+        takes milliseconds.
+        """
         training = split == "train"
+        if training and not (self.trainer.is_last_batch or self._is_logged(self.global_step)):
+            return
         self.log_dict(
             {f"{split}/{name}": value for name, value in terms.items()},
             on_step=training,

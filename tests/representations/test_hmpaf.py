@@ -116,6 +116,18 @@ def test_shapes_values_and_types():
     torch.testing.assert_close(mixed.heatmaps, heatmaps)
 
 
+def test_limbs_that_cross_the_picture_from_far_outside(generator):
+    """Limbs are drawn in a box around them: one that is cut at every border, or misses the picture."""
+    points = 500 * torch.randn(2, 4, 15, 2, generator=generator, dtype=torch.float64)
+    points[0, 0] += 1e7  # nowhere near
+    visible = all_visible(points)
+    heatmaps, pafs = naive_draw(points.numpy(), visible.numpy(), MPOSE3D, (5, 7), 6.0, 1.2, 1.0)
+    drawn = draw(points, visible, MPOSE3D, (5, 7), STRIDE, sigma=6.0, limb_width=1.2)
+    np.testing.assert_allclose(drawn.heatmaps, heatmaps, atol=1e-12)
+    np.testing.assert_allclose(drawn.pafs, pafs, atol=1e-9)
+    assert pafs.any()
+
+
 def test_unseen_joints_and_empty_images_draw_nothing():
     points = torch.full((2, 3, 15, 2), float("nan"))
     drawn = draw(points, torch.zeros(2, 3, 15, dtype=torch.bool), MPOSE3D, (8, 8))

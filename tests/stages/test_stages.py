@@ -7,9 +7,14 @@ import math
 import pytest
 import torch
 from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import ModelCheckpoint
 
+from mpose3d.data.cross_modal import CrossModalData
+from mpose3d.data.images import ImageFolderDataModule
+from mpose3d.data.scenes import SyntheticScenes
 from mpose3d.stages.cross_modal import LossWeights
-from tests.stages.conftest import STAGES, tiny_data, tiny_stage
+from tests.data.official_layouts import write_picture
+from tests.stages.conftest import SCENES, STAGES, tiny_data, tiny_stage
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -48,23 +53,45 @@ def test_checkpoints_leave_out_what_is_frozen_and_resume(name, trainer, tmp_path
     assert again.global_step == 2 * first.global_step
 
 
-def test_resuming_continues_an_unbroken_run(trainer, tmp_path):
-    """One epoch, a stop, and one more give the weights of two epochs in one go."""
-    torch.manual_seed(0)
-    unbroken = tiny_stage("phase2", decay=False)
-    start = {key: value.clone() for key, value in unbroken.state_dict().items()}
-    trainer(max_epochs=2).fit(unbroken, tiny_data("phase2"))
+@pytest.mark.parametrize("name", ("aae", "phase1"))
+def test_resuming_at_any_step_continues_the_unbroken_run(name, trainer, tmp_path):
+    """From a checkpoint of any step, in the middle of an epoch or at its end: the same losses and the same weights."""
 
-    broken = tiny_stage("phase2", decay=False)
-    broken.load_state_dict(start)
-    first = trainer(max_epochs=1)
-    first.fit(broken, tiny_data("phase2"))
-    first.save_checkpoint(tmp_path / "a.ckpt")
-    resumed = tiny_stage("phase2", decay=False)
-    resumed.load_state_dict(start)
-    trainer(max_epochs=2).fit(resumed, tiny_data("phase2"), ckpt_path=tmp_path / "a.ckpt", weights_only=True)
-    for key, value in unbroken.state_dict().items():
-        torch.testing.assert_close(resumed.state_dict()[key], value, msg=key)
+    def data():
+        made = tiny_data(name)
+        if name == "phase1":
+            made.scenes.batches, made.photographs.batches = 3, 2  # scenes and photographs in step, but not in epochs
+        else:
+            made.batches = 3
+        return made
+
+    torch.manual_seed(0)
+    unbroken = tiny_stage(name)
+    start = {key: value.clone() for key, value in unbroken.state_dict().items()}
+    every_step = ModelCheckpoint(tmp_path / "steps", "{step}", every_n_train_steps=1, save_top_k=-1)
+    losses = _Losses()
+    whole = trainer(max_epochs=2, callbacks=[every_step, losses])
+    whole.fit(unbroken, data())
+    assert len(losses.seen) == 6 and len(set(losses.seen)) == 6
+
+    for step in range(1, 6):
+        resumed, rest = tiny_stage(name), _Losses()
+        resumed.load_state_dict(start)  # frozen parts come from their own files
+        torch.manual_seed(step)
+        again = trainer(max_epochs=2, callbacks=[rest], enable_checkpointing=False)
+        again.fit(resumed, data(), ckpt_path=tmp_path / "steps" / f"step={step}.ckpt", weights_only=True)
+        assert rest.seen == losses.seen[step:]
+        assert again.global_step == whole.global_step and again.current_epoch == whole.current_epoch
+        for key, value in unbroken.state_dict().items():
+            torch.testing.assert_close(resumed.state_dict()[key], value, rtol=0, atol=0, msg=f"{key} after {step}")
+
+
+class _Losses(Callback):
+    def __init__(self) -> None:
+        self.seen: list[float] = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.seen.append(float(outputs["loss"].detach()))
 
 
 def test_a_checkpoint_of_another_stage_is_refused(trainer, tmp_path):
@@ -152,6 +179,46 @@ def test_two_processes_hold_the_same_weights(name, trainer, tmp_path):
     assert one["losses"] != two["losses"]
     for key, value in one["state"].items():
         torch.testing.assert_close(two["state"][key], value, rtol=0, atol=0, msg=key)
+
+
+def test_two_processes_see_together_what_one_sees(trainer, tmp_path):
+    """Of the batches of one process, the first takes numbers 0, 2, ... and the second 1, 3, ... ."""
+    for i in range(10):
+        write_picture(tmp_path / "photographs" / f"{i}.png", 40, 30, seed=i)
+
+    def seen(processes: int) -> list[list[dict]]:
+        photographs = ImageFolderDataModule([str(tmp_path / "photographs")], image_size=32, batch_size=2)
+        data = CrossModalData(SyntheticScenes(**SCENES | {"batches": 4}), photographs)
+        folder = tmp_path / str(processes)
+        folder.mkdir()
+        spread = {"strategy": "ddp_fork", "devices": 2} if processes == 2 else {}
+        fit = trainer(max_epochs=2, limit_val_batches=0, callbacks=[_BatchesOfEveryRank(str(folder))], **spread)
+        fit.fit(tiny_stage("phase1"), data)
+        return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(processes)]
+
+    ((alone,), (one, two)) = seen(1), seen(2)
+    assert len(alone) == 10 and len(one) == len(two) == 4
+    for k, batch in enumerate(alone[:8]):
+        share = (one, two)[k % 2][k // 2]
+        for name in ("joints", "index", "image"):
+            assert torch.equal(batch[name], share[name]), (k, name)
+    assert len({int(index) for batch in alone[:5] for index in batch["index"]}) == 10
+    assert all(not torch.equal(a["noise"], b["noise"]) for a, b in zip(one, two, strict=True))
+
+
+class _BatchesOfEveryRank(Callback):
+    def __init__(self, folder: str) -> None:
+        self.folder, self.batches = folder, []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        scenes, photographs = batch["scenes"], batch["photographs"]
+        noise = torch.rand(3)  # goes on from the random numbers of the step
+        self.batches.append(
+            {"joints": scenes.joints, "index": photographs.index, "image": photographs.image, "noise": noise}
+        )
+
+    def on_train_end(self, trainer, pl_module):
+        torch.save(self.batches, f"{self.folder}/{trainer.global_rank}.pt")
 
 
 class _WeightsOfEveryRank(Callback):

@@ -1,0 +1,111 @@
+"""What D_syn costs of a training step: a batch sampled, placed, projected, drawn, and its targets, against the step.
+
+    python -m experiments.bench.scenes [--batch 8] [--out out/bench/scenes.json]
+
+Sizes are those of experiments/photographs. "scenes alone" is the step of its lift.yaml, "with photographs" phase 1 with
+all its terms. The step holds drawing and targets, as in training; sampling comes on top.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from experiments.bench.stages import batch, build, scenes
+from experiments.bench.timing import interleaved, print_rows, write_results
+from mpose3d.geometry.kinematics import canonicalize
+from mpose3d.networks.cross_modal import CrossModalNetwork
+from mpose3d.poses.scenes import Scenes
+from mpose3d.skeleton import SKELETON
+from mpose3d.stages.base import Stage
+from mpose3d.stages.cross_modal import LossWeights
+
+
+def targets(network: CrossModalNetwork, made: Scenes) -> tuple[Tensor, ...]:
+    """What L_recon compares with: projection, root map and offsets, canonical pose, rotation and depth code."""
+    representation = network.representation
+    projected = representation.project(made.joints)
+    return (
+        projected,
+        *representation.root_targets(projected[..., SKELETON.root, :], made.valid),
+        *canonicalize(made.joints),
+        representation.depth_code(made.joints[..., SKELETON.root, 2]),
+    )
+
+
+def train_step(stage: Stage, data: Any) -> None:
+    optimizer = stage.optimizer
+    optimizer.zero_grad()
+    stage.training_step(data, 0).backward()
+    optimizer.step()
+
+
+def bare(stage: Stage) -> Stage:
+    """The stage outside a Trainer: an optimiser of its own, and nothing logged."""
+    stage.log_terms = lambda *_: None
+    stage.optimizer = torch.optim.AdamW(stage.parameter_groups(), lr=1e-4, foreach=True)
+    return stage
+
+
+def rows(batch_size: int, repeats: int, device: str, command: str) -> list[dict[str, Any]]:
+    both = bare(build("phase1").to(device))
+    alone = bare(build("phase1").to(device))
+    alone.weights = LossWeights(recon_maps=0.0)
+    data, generator = scenes(batch_size), torch.Generator(device).manual_seed(0)
+    cross_modal = batch("phase1", batch_size, device)
+    made = data.make(0, generator)
+
+    def whole() -> None:
+        made = data.make(0, generator)
+        both.draw_scenes(made)
+        targets(both.network, made)
+
+    times = interleaved(
+        {
+            "whole": whole,
+            "sample, place, hide": lambda: data.make(0, generator),
+            "draw": lambda: both.draw_scenes(made),
+            "targets": lambda: targets(both.network, made),
+            "scenes alone": lambda: train_step(alone, made),
+            "with photographs": lambda: train_step(both, cross_modal),
+        },
+        repeats,
+    )
+    people = int(made.valid.sum()) / batch_size
+    table = f"D_syn on {device}: batches of {batch_size} scenes, {people:.1f} people each, against a step of phase 1"
+    found = []
+    for step in ("scenes alone", "with photographs"):
+        for part in ("whole", "sample, place, hide", "draw", "targets"):
+            found.append({
+                "table": table, "row": part, "ours": times[part].median, "other": times[step].median,
+                "ratio": times[part].median / times[step].median, "against": f"step, {step}",
+                "scenes_per_second": batch_size / times[part].median, "command": command,
+            })  # fmt: skip
+            if part == "whole":
+                found[-1]["row"] = f"whole: {batch_size / times[part].median:,.0f} scenes/s"
+                found[-1]["bar"] = "<= 0.15" if device == "cpu" else "<= 0.05"
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--out", type=Path, default=Path("out/bench/scenes.json"))
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    command = f"python -m experiments.bench.scenes --batch {args.batch} --threads {args.threads}"
+    found = rows(args.batch, args.repeats, "cpu", command)
+    if torch.cuda.is_available():
+        found += rows(args.batch, args.repeats, "cuda", command)
+    print_rows(found)
+    write_results(args.out, found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""The stages at the sizes that are trained, and batches of their data: what the benchmarks of training measure."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+
+from mpose3d.data.rendered import RenderedWorld
+from mpose3d.data.scenes import SyntheticPoses, SyntheticScenes
+from mpose3d.networks.cross_modal import CrossModalNetwork
+from mpose3d.networks.keypoint_lifter import KeypointLifter
+from mpose3d.networks.teacher import LightweightOpenPose, OpenPose
+from mpose3d.networks.teacher.base import Teacher
+from mpose3d.sample import CrossModalBatch, LabelledPhotographs, Photographs
+from mpose3d.stages import AAEStage, DistillStage, LifterStage, Phase1Stage, Phase2Stage, TeacherStage
+from mpose3d.stages.base import Stage
+
+STAGES = ("teacher", "aae", "distill", "phase1", "phase2", "lifter")
+#: "photographs": experiments/photographs, the weights that ship; "source": experiments/network.yaml, the source's size
+Size = Literal["photographs", "source"]
+
+#: people, framing and noise of experiments/photographs/lift.yaml
+SCENES: dict[str, Any] = {
+    "people": (2, 7), "height": (0.15, 1.0), "tilt": 20.0, "free_rotation": 0.1, "occlusion": 60.0, "dropped": 0.05,
+}  # fmt: skip
+DRAWING: dict[str, Any] = {"amplitude": 0.4, "blur": (4.5, 10.0), "jitter": 1.0}
+
+
+def teacher(size: Size) -> Teacher:
+    return LightweightOpenPose() if size == "photographs" else OpenPose("mpi15", "trunk")
+
+
+def network(size: Size) -> CrossModalNetwork:
+    if size == "photographs":
+        return CrossModalNetwork("openpose18", 128, 8, rotation="6d", perspective="full", g_width=32, h_width=96)
+    return CrossModalNetwork("mpi15", 128, 8, g_width=128, h_width=128)
+
+
+def build(name: str, size: Size = "photographs") -> Stage:
+    """A stage with random weights, in training mode."""
+    torch.manual_seed(0)
+    if name == "teacher":
+        return TeacherStage(teacher(size)).train()
+    if name == "aae":
+        return AAEStage().train()
+    if name == "lifter":
+        return LifterStage(KeypointLifter()).train()
+    kinds = {"distill": DistillStage, "phase1": Phase1Stage, "phase2": Phase2Stage}
+    return kinds[name](teacher(size), network(size), **DRAWING).train()
+
+
+def scenes(batch_size: int, **changes: Any) -> SyntheticScenes:
+    """D_syn as the configs have it, from artificial poses alone."""
+    data = SyntheticScenes(**SCENES | {"batch_size": batch_size} | changes)
+    data.setup()
+    return data
+
+
+def batch(name: str, batch_size: int, device: str = "cpu", size: Size = "photographs") -> Any:
+    """One training batch; photographs are renders of scenes, so that the teacher has people to look at."""
+    generator = torch.Generator(device).manual_seed(0)
+    if name == "aae":
+        poses = SyntheticPoses(batch_size=batch_size)
+        poses.setup()
+        return poses.make(0, generator)
+    if name == "lifter":
+        return scenes(batch_size).make(0, generator)
+    layout = teacher(size).layout.name
+    pictures = []
+    for _ in range(0, batch_size, 8):  # rendering is not measured, and a few at a time need little memory
+        world = RenderedWorld("labelled", layout, **SCENES | {"batch_size": min(8, batch_size)})
+        world.setup()
+        pictures.append(world.make(0, generator))
+    labelled = LabelledPhotographs(*(torch.cat(part)[:batch_size] for part in zip(*pictures, strict=True)))
+    if name == "teacher":
+        return labelled
+    photographs = Photographs(labelled.image, torch.arange(batch_size, device=device))
+    if name == "distill":
+        return photographs
+    return CrossModalBatch(scenes=scenes(batch_size).make(0, generator), photographs=photographs)

@@ -1,0 +1,191 @@
+"""Runs that are killed: whole files, a log that goes on, and the loss curve of a run that nobody killed."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from mpose3d.cli import main
+from mpose3d.runs import RunLog, WholeCheckpoints
+from tests.data.official_layouts import write_picture
+
+ROOT = Path(__file__).resolve().parents[1]
+
+CONFIG = """
+model:
+  class_path: Phase1Stage
+  init_args:
+    teacher: {{class_path: SmallTeacher, init_args: {{width: 8}}}}
+    network:
+      class_path: CrossModalNetwork
+      init_args: {{layout: mpose3d, v_channels: 8, stride: 4, input_size: 32, g_width: 4, h_width: 16, sigma: 2.0}}
+    jitter: 1.0
+    amplitude: 0.5
+data:
+  class_path: CrossModalData
+  init_args:
+    scenes:
+      class_path: SyntheticScenes
+      init_args: {{input_size: 32, people: [1, 2], batch_size: 2, batches: 7, val_batches: 1, dropped: 0.1}}
+    photographs:
+      class_path: ImageFolderDataModule
+      init_args: {{train: [{photographs}], val: [{photographs}], image_size: 32, batch_size: 2, num_workers: {workers}}}
+trainer:
+  accelerator: cpu
+  max_steps: {steps}
+  log_every_n_steps: 1
+  enable_progress_bar: false
+  enable_model_summary: false
+  callbacks+:
+    - class_path: lightning.pytorch.callbacks.ModelCheckpoint
+      init_args: {{save_last: true, save_top_k: 0, enable_version_counter: false, every_n_train_steps: 5}}
+    - class_path: NetworkFile
+"""
+
+
+def command(config: Path, out: Path, *flags: str) -> list[str]:
+    configs = ["--config", str(ROOT / "experiments/base.yaml"), "--config", str(config)]
+    return ["fit", *configs, f"--trainer.logger.init_args.save_dir={out}", *flags]
+
+
+def rows(out: Path, run: str = "run") -> list[dict[str, str]]:
+    path = out / run / "metrics.csv"
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        return [row for row in csv.DictReader(file) if None not in row.values()]
+
+
+def curve(out: Path, name: str, run: str = "run") -> list[tuple[int, float]]:
+    return [(int(row["step"]), float(row[name])) for row in rows(out, run) if row.get(name)]
+
+
+@pytest.mark.parametrize(("workers", "at"), [(0, 6), (2, 16)])
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path, workers, at):
+    """SIGKILL wherever a real process happens to be; 26 steps are 3.7 epochs of scenes, 5.2 of photographs."""
+    for i in range(11):
+        write_picture(tmp_path / "photographs" / f"{i}.png", 40, 30, seed=i)
+    config, steps = tmp_path / "tiny.yaml", 26
+    config.write_text(CONFIG.format(photographs=tmp_path / "photographs", steps=steps, workers=workers))
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert main(command(config, whole)) == 0
+
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    run = [sys.executable, "-m", "mpose3d", *command(config, broken)]
+    process = subprocess.Popen(run, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and max((step for step, _ in curve(broken, "train/loss")), default=0) < at:
+        time.sleep(0.002)
+    assert process.poll() is None, process.communicate()[1][-3000:]
+    process.kill()
+    process.communicate(timeout=60)
+    last = broken / "run" / "checkpoints" / "last.ckpt"
+    assert 5 <= torch.load(last, weights_only=True)["global_step"] < steps
+    assert main(command(config, broken, f"--ckpt_path={last}")) == 0
+
+    assert [step for step, _ in curve(whole, "train/loss")] == list(range(steps))
+    assert len({loss for _, loss in curve(whole, "train/loss")}) == steps
+    for name in ("train/loss", "lr-AdamW", "val/scenes/mpjpe"):
+        assert curve(broken, name) == curve(whole, name) != []
+    one, other = (torch.load(out / "run/checkpoints/last.ckpt", weights_only=True) for out in (whole, broken))
+    assert one["global_step"] == other["global_step"] == steps
+    for key, value in one["state_dict"].items():
+        assert torch.equal(other["state_dict"][key], value), key
+
+
+def test_a_checkpoint_is_replaced_whole(tmp_path, monkeypatch):
+    plugin, path = WholeCheckpoints(), tmp_path / "last.ckpt"
+    plugin.save_checkpoint({"step": 1}, path)
+
+    def cut_short(checkpoint, path, *_):
+        Path(path).write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lightning.fabric.plugins.io.TorchCheckpointIO.save_checkpoint", lambda _, *a: cut_short(*a))
+        with pytest.raises(KeyboardInterrupt):
+            plugin.save_checkpoint({"step": 2}, path)
+    assert torch.load(path, weights_only=True) == {"step": 1}
+    plugin.save_checkpoint({"step": 2}, path)
+    assert torch.load(path, weights_only=True) == {"step": 2} and [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_a_log_is_continued_where_the_run_is(tmp_path):
+    def log(*steps: int, keep: int | None = None, last: dict | None = None, **extra: float) -> list[tuple[str, str]]:
+        logger = RunLog(str(tmp_path))
+        if keep is not None:
+            logger.keep_before(keep, last)
+        for step in steps:
+            logger.log_metrics({"loss": 0.5 * step} | extra, step)
+        logger.finalize("success")
+        return [(row["step"], row["loss"]) for row in rows(tmp_path)]
+
+    assert log(0, 1, 2, keep=0) == [("0", "0.0"), ("1", "0.5"), ("2", "1.0")]
+    assert log(2, 3, keep=2) == [("0", "0.0"), ("1", "0.5"), ("2", "1.0"), ("3", "1.5")]
+    with (tmp_path / "run" / "metrics.csv").open("a") as file:
+        file.write("7,")  # a row that was being written
+    assert [step for step, _ in log(4, keep=4)] == ["0", "1", "2", "3", "4"]
+    assert log(6, keep=6, last={"loss": 2.5})[-2:] == [("5", "2.5"), ("6", "3.0")]  # a row that the checkpoint knows
+    assert log(6, keep=6, last={"loss": 9.9})[-2:] == [("5", "2.5"), ("6", "3.0")]
+    assert len(log()) == 7  # a test or validation of the run takes nothing away
+    assert log(9, learning_rate=0.1)[-1] == ("9", "4.5")
+    assert rows(tmp_path)[-1]["learning_rate"] == "0.1" and rows(tmp_path)[0]["learning_rate"] == ""
+    assert log(0, keep=0) == [("0", "0.0")]
+
+
+def executable(path: Path, script: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!/bin/bash\n{script}\n")
+    path.chmod(0o755)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="SLURM runs on Linux")
+def test_the_slurm_job_requeues_itself_and_goes_on(tmp_path):
+    """The job script as it is, stand-ins for SLURM's commands. One of two processes is signalled, and both stop."""
+    ranks = 'export SLURM_PROCID=$rank SLURM_LOCALID=$rank; "$@" & jobs="$jobs $!"'
+    executable(tmp_path / "bin" / "srun", f"for rank in 0 1; do {ranks}; done; for job in $jobs; do wait $job; done")
+    executable(tmp_path / "bin" / "scontrol", f'echo "$@" >> {tmp_path}/scontrol.txt')
+    executable(
+        tmp_path / "bin" / "mpose3d", f'echo $$ > {tmp_path}/$SLURM_PROCID; exec {sys.executable} -m mpose3d "$@"'
+    )
+    number = 1000 + os.getpid() % 5000  # tells the port, too
+    slurm = {"JOB_ID": number, "JOB_NAME": "mpose3d", "NTASKS": 2, "NTASKS_PER_NODE": 2, "NNODES": 1, "NODEID": 0}
+    environment = os.environ | {f"SLURM_{name}": str(value) for name, value in slurm.items()}
+    environment |= {"SLURM_JOB_NODELIST": "localhost", "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"}
+    environment |= {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "PYTHONPATH": os.pathsep.join(sys.path)}
+    flags = ["--config", str(ROOT / "experiments/aae.yaml"), "--data.init_args.batch_size=4", "--trainer.max_steps=40"]
+    flags += ["--data.init_args.batches=26", "--trainer.log_every_n_steps=1", "--trainer.enable_progress_bar=false"]
+    on_cpu, run = ["--trainer.accelerator=cpu", "--trainer.precision=32-true"], tmp_path / "job" / "aae"
+    script = (ROOT / "experiments/cluster/job.sbatch").read_text()
+    (tmp_path / "job.sbatch").write_text(script.replace("slurm.yaml", f"slurm.yaml {' '.join(on_cpu)}"))
+
+    def job(restarts: int) -> subprocess.Popen:
+        return subprocess.Popen(
+            ["bash", str(tmp_path / "job.sbatch"), str(run), *flags],
+            cwd=ROOT, env=environment | {"SLURM_RESTART_COUNT": str(restarts)}, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    first = job(restarts=0)
+    while first.poll() is None and max((step for step, _ in curve(run.parent, "train/loss", "aae")), default=0) < 9:
+        time.sleep(0.002)
+    os.kill(int((tmp_path / "1").read_text()), signal.SIGUSR1)
+    _, errors = first.communicate(timeout=300)
+    assert first.returncode == 0, errors[-3000:]
+    assert (tmp_path / "scontrol.txt").read_text() == f"requeue {number}\n"
+    assert 9 <= torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] < 40
+
+    second = job(restarts=1)
+    _, errors = second.communicate(timeout=300)
+    assert second.returncode == 0, errors[-3000:]
+    whole = ["fit", "--config", str(ROOT / "experiments/base.yaml"), *flags, *on_cpu]
+    whole += ["--trainer.strategy=ddp_fork", "--trainer.devices=2"]
+    assert main([*whole, f"--trainer.logger.init_args.save_dir={tmp_path / 'whole'}"]) == 0
+    losses = curve(tmp_path / "whole", "train/loss", "aae")
+    assert len(losses) == 40 and curve(run.parent, "train/loss", "aae") == losses
