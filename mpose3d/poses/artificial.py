@@ -1,12 +1,13 @@
 """Sources of canonical poses: drawn from the joint limits, from unpaired motion capture, or from a mixture.
 
 Every source has `sample(n, generator) -> (n, 15, 3)`: canonical poses in mm with the bone lengths of `SKELETON`, on the
-generator's device. The same generator state gives the same poses.
+generator's device. The same generator state gives the same poses. What a source is asked to refuse is drawn again, and
+an error says where that does not come to an end: no pose that was refused is ever returned.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -14,7 +15,9 @@ from torch import Tensor
 
 from mpose3d.geometry.kinematics import canonical_to_local, canonicalize, local_to_canonical, mirrored
 from mpose3d.geometry.precision import normalize
+from mpose3d.poses.intersection import self_intersection
 from mpose3d.poses.limits import JointLimits
+from mpose3d.poses.occupancy import PoseOccupancy
 from mpose3d.skeleton import SKELETON
 
 
@@ -22,19 +25,64 @@ class PoseSource(Protocol):
     def sample(self, n: int, generator: torch.Generator) -> Tensor: ...
 
 
-class ArtificialPoses:
-    """Every joint by itself uniform within its limits (source, section 3.1)."""
-
-    def __init__(self, limits: JointLimits | None = None) -> None:
-        self.limits = limits or JointLimits()
-
-    def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        return local_to_canonical(self.limits.sample(n, generator))
-
-
 # Limbs that poses may exchange; all other joints are the trunk, with number 0.
 _LIMBS = (("r_elbow", "r_wrist"), ("l_elbow", "l_wrist"), ("r_knee", "r_ankle"), ("l_knee", "l_ankle"))
 _LIMB_OF_JOINT = [next((i for i, limb in enumerate(_LIMBS, start=1) if name in limb), 0) for name in SKELETON.names]
+_LIMB_ENDS = SKELETON.indices(*(limb[-1] for limb in _LIMBS))
+
+
+class ArtificialPoses:
+    """Every joint by itself uniform within its limits (source, section 3.1).
+
+    Args:
+        occupancy: arms and legs that it rules out are drawn again, each limb by itself.
+        max_penetration: mm by which two limbs may run into each other (`self_intersection`); a pose that goes beyond
+            is drawn again as a whole. None asks nothing.
+        attempts: how often the same pose, or limb, is drawn again at most.
+
+    Raises:
+        ValueError: by `sample`, where a pose is still refused after `attempts`.
+    """
+
+    def __init__(
+        self,
+        limits: JointLimits | None = None,
+        occupancy: PoseOccupancy | None = None,
+        max_penetration: float | None = None,
+        attempts: int = 100,
+    ) -> None:
+        self.limits = limits or JointLimits()
+        self.occupancy = occupancy
+        self.max_penetration = max_penetration
+        self.attempts = attempts
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        return _draw_accepted(lambda m: self._draw(m, generator), self._accepts, n, self.attempts)
+
+    def _draw(self, n: int, generator: torch.Generator) -> Tensor:
+        """Canonical poses (n, 15, 3) within limits and occupancy."""
+        p_l = self.limits.sample(n, generator)
+        p_c = local_to_canonical(p_l)
+        if self.occupancy is None:
+            return p_c
+        joint = torch.tensor(_LIMB_OF_JOINT, device=p_l.device)
+        left = torch.arange(n, device=p_l.device)
+        for attempt in range(self.attempts + 1):
+            # (poses, 1 + limbs): the trunk, which has number 0, is never drawn again
+            wrong = torch.nn.functional.pad(~self.occupancy.inside(p_c[left])[:, _LIMB_ENDS], (1, 0))
+            some = wrong.any(-1)
+            left, wrong = left[some], wrong[some]
+            if len(left) == 0:
+                return p_c
+            if attempt == self.attempts:
+                break
+            again = self.limits.sample(len(left), generator)
+            p_l[left] = torch.where(wrong[:, joint, None], again, p_l[left])
+            p_c[left] = local_to_canonical(p_l[left])
+        raise ValueError(_refused(len(left), n, self.attempts, "the occupancy"))
+
+    def _accepts(self, p_c: Tensor) -> Tensor:
+        return _keeps(p_c, None, self.max_penetration)
 
 
 class MotionCapturePoses:
@@ -45,12 +93,25 @@ class MotionCapturePoses:
         mirror: show every second pose, by chance, in a mirror.
         recombine: chance that an arm, a leg or the trunk comes from another pose.
         interpolate: chance that a pose is blended, by a random share, with another: limb directions in between.
+        limits, max_penetration: poses that leave the limits, or whose limbs run deeper into each other (mm), are drawn
+            again. None asks nothing.
+        attempts: how often the same pose is drawn again at most.
 
     Raises:
-        ValueError: poses of the wrong shape, none at all, values that are not finite, or a limb without length.
+        ValueError: poses of the wrong shape, none at all, values that are not finite, or a limb without length; by
+            `sample`, where a pose is still refused after `attempts`.
     """
 
-    def __init__(self, poses: Tensor, mirror: bool = True, recombine: float = 0.0, interpolate: float = 0.0) -> None:
+    def __init__(
+        self,
+        poses: Tensor,
+        mirror: bool = True,
+        recombine: float = 0.0,
+        interpolate: float = 0.0,
+        limits: JointLimits | None = None,
+        max_penetration: float | None = None,
+        attempts: int = 100,
+    ) -> None:
         if poses.ndim != 3 or poses.shape[1:] != (len(SKELETON), 3) or len(poses) == 0:
             raise ValueError(f"motion capture must be (N, {len(SKELETON)}, 3) with N > 0, not {tuple(poses.shape)}")
         if not poses.isfinite().all():
@@ -67,10 +128,18 @@ class MotionCapturePoses:
         if mirror:
             local = torch.cat([local, canonical_to_local(mirrored(p_c))])
         self.recombine, self.interpolate = recombine, interpolate
+        self.limits, self.max_penetration, self.attempts = limits, max_penetration, attempts
         self._local = local.float()
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         self._local = self._local.to(generator.device)
+        return _draw_accepted(lambda m: self._blend(m, generator), self._accepts, n, self.attempts)
+
+    def _accepts(self, p_c: Tensor) -> Tensor:
+        return _keeps(p_c, self.limits, self.max_penetration)
+
+    def _blend(self, n: int, generator: torch.Generator) -> Tensor:
+        """Canonical poses (n, 15, 3), some of them between two."""
         p_l = self._draw(n, generator)
         if self.interpolate:
             share = torch.rand(n, 1, 1, generator=generator, device=generator.device)
@@ -151,3 +220,36 @@ class MixedPoses:
         # `poses` run source by source; `order` lists the places of each source's poses in the same run
         order = choice.argsort(stable=True)
         return torch.empty_like(poses).index_copy_(0, order, poses)
+
+
+def _keeps(p_c: Tensor, limits: JointLimits | None, max_penetration: float | None) -> Tensor:
+    """Which of the canonical poses (n, 15, 3) keep the rules: bool (n,)."""
+    kept = torch.ones(len(p_c), dtype=torch.bool, device=p_c.device)
+    if limits is not None:
+        kept = limits.inside(canonical_to_local(p_c)).all(-1)
+    if max_penetration is not None:
+        kept = kept & (self_intersection(p_c) <= max_penetration)
+    return kept
+
+
+def _draw_accepted(draw: Callable[[int], Tensor], accepts: Callable[[Tensor], Tensor], n: int, attempts: int) -> Tensor:
+    """`draw(n)`, in which every pose that is not accepted is drawn again, in its place.
+
+    Raises:
+        ValueError: one is not accepted after `attempts`.
+    """
+    poses = draw(n)
+    left = (~accepts(poses)).nonzero().flatten()
+    for _ in range(attempts):
+        if len(left) == 0:
+            return poses
+        again = draw(len(left))
+        poses[left] = again
+        left = left[~accepts(again)]
+    if len(left) == 0:
+        return poses
+    raise ValueError(_refused(len(left), n, attempts, "joint limits and max_penetration"))
+
+
+def _refused(left: int, n: int, attempts: int, rules: str) -> str:
+    return f"{left} of {n} poses break the rules after {attempts} attempts: loosen {rules}, or allow more attempts"
