@@ -53,8 +53,8 @@ def two_sample_accuracy(
     """Classifier two-sample test (Lopez-Paz and Oquab, ICLR 2017): held-out accuracy, 0.5 to 1.
 
     A small perceptron learns to tell real from made samples on the first set of each pair, and is scored on the second,
-    the mean over the two kinds. At 0.5 it cannot tell them apart; at 1 it always can. Training and scoring sets of
-    real motion should be of different recordings: neighbouring frames are no independent samples.
+    the mean over the two kinds. At 0.5 it cannot tell them apart; at 1 it always can. Neighbouring frames of one
+    recording in both sets help it.
 
     Args:
         real, made: (training samples, scored samples).

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from mpose3d.geometry.kinematics import canonical_to_local, canonicalize, local_to_canonical, mirrored
 from mpose3d.geometry.precision import normalize
@@ -30,6 +31,8 @@ _LIMBS = (("r_elbow", "r_wrist"), ("l_elbow", "l_wrist"), ("r_knee", "r_ankle"),
 _LIMB_OF_JOINT = [next((i for i, limb in enumerate(_LIMBS, start=1) if name in limb), 0) for name in SKELETON.names]
 _LIMB_ENDS = SKELETON.indices(*(limb[-1] for limb in _LIMBS))
 
+_AT_ONCE = 256  # least number of poses worth drawing: fewer take as much time
+
 
 class ArtificialPoses:
     """Every joint by itself uniform within its limits (source, section 3.1).
@@ -38,7 +41,7 @@ class ArtificialPoses:
         occupancy: arms and legs that it rules out are drawn again, each limb by itself.
         max_penetration: mm by which two limbs may run into each other (`self_intersection`); a pose that goes beyond
             is drawn again as a whole. None asks nothing.
-        attempts: how often the same pose, or limb, is drawn again at most.
+        attempts: rounds in which poses, or limbs, are drawn again at most.
 
     Raises:
         ValueError: by `sample`, where a pose is still refused after `attempts`.
@@ -62,24 +65,30 @@ class ArtificialPoses:
     def _draw(self, n: int, generator: torch.Generator) -> Tensor:
         """Canonical poses (n, 15, 3) within limits and occupancy."""
         p_l = self.limits.sample(n, generator)
-        p_c = local_to_canonical(p_l)
         if self.occupancy is None:
-            return p_c
-        joint = torch.tensor(_LIMB_OF_JOINT, device=p_l.device)
-        left = torch.arange(n, device=p_l.device)
-        for attempt in range(self.attempts + 1):
-            # (poses, 1 + limbs): the trunk, which has number 0, is never drawn again
-            wrong = torch.nn.functional.pad(~self.occupancy.inside(p_c[left])[:, _LIMB_ENDS], (1, 0))
-            some = wrong.any(-1)
-            left, wrong = left[some], wrong[some]
+            return local_to_canonical(p_l)
+        limb = torch.tensor(_LIMB_OF_JOINT, device=p_l.device)
+
+        def possible(p_l: Tensor) -> Tensor:
+            """(..., 1 + limbs); the trunk, which has number 0, always is."""
+            return functional.pad(self.occupancy.inside(local_to_canonical(p_l))[..., _LIMB_ENDS], (1, 0), value=True)
+
+        good = possible(p_l)
+        left = (~good.all(-1)).nonzero().flatten()
+        for _ in range(self.attempts):
             if len(left) == 0:
-                return p_c
-            if attempt == self.attempts:
                 break
-            again = self.limits.sample(len(left), generator)
-            p_l[left] = torch.where(wrong[:, joint, None], again, p_l[left])
-            p_c[left] = local_to_canonical(p_l[left])
-        raise ValueError(_refused(len(left), n, self.attempts, "the occupancy"))
+            kept, candidates = good[left, None], _candidates(len(left))
+            again = self.limits.sample(len(left) * candidates, generator).unflatten(0, (len(left), candidates))
+            again = torch.where(kept[..., limb, None], p_l[left, None], again)
+            better = possible(again)
+            # of each limb the first candidate that will do
+            first = better.long().argmax(1)[:, limb, None].expand(-1, -1, 3)[:, None]
+            p_l[left], good[left] = again.gather(1, first)[:, 0], better.any(1)
+            left = left[~good[left].all(-1)]
+        if len(left):
+            raise ValueError(_refused(len(left), n, self.attempts, "the occupancy"))
+        return local_to_canonical(p_l)
 
     def _accepts(self, p_c: Tensor) -> Tensor:
         return _keeps(p_c, None, self.max_penetration)
@@ -95,7 +104,7 @@ class MotionCapturePoses:
         interpolate: chance that a pose is blended, by a random share, with another: limb directions in between.
         limits, max_penetration: poses that leave the limits, or whose limbs run deeper into each other (mm), are drawn
             again. None asks nothing.
-        attempts: how often the same pose is drawn again at most.
+        attempts: rounds in which poses are drawn again at most.
 
     Raises:
         ValueError: poses of the wrong shape, none at all, values that are not finite, or a limb without length; by
@@ -242,13 +251,20 @@ def _draw_accepted(draw: Callable[[int], Tensor], accepts: Callable[[Tensor], Te
     left = (~accepts(poses)).nonzero().flatten()
     for _ in range(attempts):
         if len(left) == 0:
-            return poses
-        again = draw(len(left))
-        poses[left] = again
-        left = left[~accepts(again)]
-    if len(left) == 0:
-        return poses
-    raise ValueError(_refused(len(left), n, attempts, "joint limits and max_penetration"))
+            break
+        again = draw(len(left) * _candidates(len(left)))
+        good = accepts(again).unflatten(0, (len(left), -1))
+        first = good.long().argmax(1)
+        poses[left] = again.unflatten(0, good.shape)[torch.arange(len(left), device=left.device), first]
+        left = left[~good.any(1)]
+    if len(left):
+        raise ValueError(_refused(len(left), n, attempts, "joint limits and max_penetration"))
+    return poses
+
+
+def _candidates(left: int) -> int:
+    """How many to draw for each of the poses that are left."""
+    return max(1, _AT_ONCE // max(1, left))
 
 
 def _refused(left: int, n: int, attempts: int, rules: str) -> str:
