@@ -279,8 +279,9 @@ def fit_occupancy(
     motion_capture: Path,
     out: Path,
     bins: int = 400,
-    upper_radius: float = 30.0,
+    upper_radius: float = 35.0,
     lower_radius: float = 25.0,
+    least: int = 2,
     layout: str = "mupots",
     body_models: Path | None = None,
     held_out: float = 0.2,
@@ -292,14 +293,14 @@ def fit_occupancy(
     Args:
         motion_capture: file or folder.
         out: npz file for the table.
-        bins, upper_radius, lower_radius: see `PoseOccupancy.fit`.
+        bins, upper_radius, lower_radius, least: see `PoseOccupancy.fit`.
         layout, body_models: see `read_motion_capture`.
         held_out, split_seed: fraction of the motion, in whole recordings, that is not learned from but measured on; 0
             learns from all.
         seed: of the artificial poses that are measured on.
     """
     train, rest = split_clips(_read(motion_capture, layout, body_models), held_out, split_seed)
-    table = PoseOccupancy.fit(torch.cat(list(train.values())), bins, upper_radius, lower_radius)
+    table = PoseOccupancy.fit(torch.cat(list(train.values())), bins, upper_radius, lower_radius, least)
     table.save(out)
     sets = {"motion it was learned from": torch.cat(list(train.values()))}
     if rest:
@@ -438,7 +439,7 @@ def _batched(function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
 
 
 def _random_embeddings(network: PoseAutoEncoder, n: int, generator: torch.Generator) -> Tensor:
-    return 2 * torch.rand(n, network.phi.embed.out_features, generator=generator) - 1
+    return 2 * torch.rand(n, network.embedding, generator=generator) - 1
 
 
 @torch.no_grad()
@@ -451,8 +452,9 @@ def _encode(network: PoseAutoEncoder, poses: Tensor) -> Tensor:
     return _batched(lambda part: network.phi(canonical_to_local(part)), poses)
 
 
+@torch.no_grad()
 def _reconstruct(network: PoseAutoEncoder, poses: Tensor) -> Tensor:
-    return _decode(network, _encode(network, poses))
+    return _batched(network, poses)
 
 
 def _interpolated(network: PoseAutoEncoder, ends: Tensor) -> Tensor:

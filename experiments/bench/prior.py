@@ -126,7 +126,7 @@ def main() -> None:
 
     @torch.no_grad()
     def decoded(n: int) -> torch.Tensor:
-        phi = 2 * torch.rand(n, network.phi.embed.out_features, generator=generator) - 1
+        phi = 2 * torch.rand(n, network.embedding, generator=generator) - 1
         return local_to_canonical(network.psi(phi))
 
     def source(**rules: object) -> Callable[[], None]:

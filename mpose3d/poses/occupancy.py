@@ -48,27 +48,33 @@ class PoseOccupancy:
 
     @classmethod
     def fit(
-        cls, poses: Float[Tensor, "n 15 3"], bins: int = 400, upper_radius: float = 30.0, lower_radius: float = 25.0
+        cls,
+        poses: Float[Tensor, "n 15 3"],
+        bins: int = 400,
+        upper_radius: float = 35.0,
+        lower_radius: float = 25.0,
+        least: int = 2,
     ) -> Self:
         """The table of canonical poses and their mirror images.
 
         Args:
             poses: canonical, of any bone lengths.
             bins: of each sphere; 400 are 10 degrees apart.
-            upper_radius, lower_radius: degrees within which a real pose occupies the bins around it. Motion capture
+            upper_radius, lower_radius: degrees within which a real pose counts for the bins around it. Motion capture
                 leaves gaps that people do not; docs/prior.md has what other radii let in and keep out.
+            least: poses that make a pair of bins occupied; one alone may be a slip of the recording.
         """
         points = sphere_points(bins)
-        occupied = torch.zeros(len(_RIGHT), bins, bins, dtype=torch.bool)
+        near_by = torch.zeros(len(_RIGHT), bins, bins, dtype=torch.long)
         both = limb_directions(torch.cat([poses, mirrored(poses)]).float())
-        for table, (upper, lower) in zip(occupied, _RIGHT, strict=True):
+        for table, (upper, lower) in zip(near_by, _RIGHT, strict=True):
             u, v = both[:, upper], both[:, lower]
             for row, centre in zip(table, points, strict=True):
                 near = u @ centre >= math.cos(math.radians(upper_radius))
                 for part_u, part_v in zip(u[near].split(8192), v[near].split(8192), strict=True):
                     turned = _turn(part_v, part_u, centre)
-                    row |= (turned @ points.T >= math.cos(math.radians(lower_radius))).any(0)
-        return cls(occupied)
+                    row += (turned @ points.T >= math.cos(math.radians(lower_radius))).sum(0)
+        return cls(near_by >= least)
 
     @classmethod
     def from_file(cls, path: str | Path) -> Self:
