@@ -53,6 +53,7 @@ def sample_poses(
     artificial: float = 0.5,
     recombine: float = 0.0,
     interpolate: float = 0.0,
+    seated: float = 0.0,
     limits: Path | None = None,
     occupancy: Path | None = None,
     max_penetration: float | None = None,
@@ -69,6 +70,7 @@ def sample_poses(
         motion_capture: file or folder, for the last two sources.
         artificial: fraction of poses from the limits, when mixed.
         recombine, interpolate: chance that a recorded pose takes limbs of others, or lies between two.
+        seated: fraction of the recorded poses that are given the legs of people who sit or crouch.
         limits: YAML file of joint limits.
         occupancy: file of `mpose3d prior occupancy`, which poses from the limits keep to.
         max_penetration: mm; poses whose limbs enter one another deeper, and recorded ones that leave the joint limits,
@@ -88,7 +90,7 @@ def sample_poses(
 
     else:
         draw = _pose_source(
-            source, motion_capture, artificial, recombine=recombine, interpolate=interpolate,
+            source, motion_capture, artificial, recombine=recombine, interpolate=interpolate, seated=seated,
             limits=limits, occupancy=occupancy, max_penetration=max_penetration,
         )  # fmt: skip
     generator = torch.Generator().manual_seed(seed)

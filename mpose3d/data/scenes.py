@@ -16,7 +16,14 @@ from torch.utils.data import DataLoader, Dataset
 
 from mpose3d.data.mocap import read_motion_capture, split_clips
 from mpose3d.geometry.camera import Camera
-from mpose3d.poses.artificial import ArtificialPoses, MixedPoses, MotionCapturePoses, PoseSource, SeatedPoses
+from mpose3d.poses.artificial import (
+    ArtificialPoses,
+    MixedPoses,
+    MotionCapturePoses,
+    PoseSource,
+    SeatedPoses,
+    ValidPoses,
+)
 from mpose3d.poses.limits import JointLimits
 from mpose3d.poses.occupancy import PoseOccupancy
 from mpose3d.poses.scenes import Scenes, SceneSampler
@@ -93,16 +100,15 @@ class SyntheticPoses(LightningDataModule):
             return
         train, held_out = split_clips(read_motion_capture(self.motion_capture), self.held_out, self.split_seed)
         real = MotionCapturePoses(
-            torch.cat(list(train.values())),
-            recombine=self.recombine,
-            interpolate=self.interpolate,
-            limits=None if self.max_penetration is None else limits,
-            max_penetration=self.max_penetration,
+            torch.cat(list(train.values())), recombine=self.recombine, interpolate=self.interpolate
         )
         unseen = MotionCapturePoses(torch.cat(list(held_out.values()))) if held_out else real
-        kinds = {made_up: self.artificial, real: 1 - self.seated, SeatedPoses(real): self.seated}
-        shares = [share if source is made_up else (1 - self.artificial) * share for source, share in kinds.items()]
-        self.sources = [MixedPoses(list(kinds), shares), unseen]
+        kinds: list[PoseSource] = [real, SeatedPoses(real)]
+        if self.max_penetration is not None:
+            kinds = [ValidPoses(kind, limits, self.max_penetration) for kind in kinds]
+        recorded = 1 - self.artificial
+        shares = [self.artificial, recorded * (1 - self.seated), recorded * self.seated]
+        self.sources = [MixedPoses([made_up, *kinds], shares), unseen]
 
     def _loader(self, split: int, length: int) -> DataLoader:
         return DataLoader(_Numbers(split, length), batch_size=None)

@@ -8,6 +8,7 @@ an error says where that does not come to an end: no pose that was refused is ev
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -60,7 +61,8 @@ class ArtificialPoses:
         self.attempts = attempts
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        return _draw_accepted(lambda m: self._draw(m, generator), self._accepts, n, self.attempts)
+        valid = partial(_valid, limits=None, max_penetration=self.max_penetration)
+        return _draw_valid(lambda m: self._draw(m, generator), valid, n, self.attempts)
 
     def _draw(self, n: int, generator: torch.Generator) -> Tensor:
         """Canonical poses (n, 15, 3) within limits and occupancy."""
@@ -90,9 +92,6 @@ class ArtificialPoses:
             raise ValueError(_refused(len(left), n, self.attempts, "the occupancy"))
         return local_to_canonical(p_l)
 
-    def _accepts(self, p_c: Tensor) -> Tensor:
-        return _keeps(p_c, None, self.max_penetration)
-
 
 class MotionCapturePoses:
     """Poses of real people, unpaired with any image, with their bones set to the lengths of `SKELETON`.
@@ -102,25 +101,12 @@ class MotionCapturePoses:
         mirror: show every second pose, by chance, in a mirror.
         recombine: chance that an arm, a leg or the trunk comes from another pose.
         interpolate: chance that a pose is blended, by a random share, with another: limb directions in between.
-        limits, max_penetration: poses that leave the limits, or whose limbs run deeper into each other (mm), are drawn
-            again. None asks nothing.
-        attempts: rounds in which poses are drawn again at most.
 
     Raises:
-        ValueError: poses of the wrong shape, none at all, values that are not finite, or a limb without length; by
-            `sample`, where a pose is still refused after `attempts`.
+        ValueError: poses of the wrong shape, none at all, values that are not finite, or a limb without length.
     """
 
-    def __init__(
-        self,
-        poses: Tensor,
-        mirror: bool = True,
-        recombine: float = 0.0,
-        interpolate: float = 0.0,
-        limits: JointLimits | None = None,
-        max_penetration: float | None = None,
-        attempts: int = 100,
-    ) -> None:
+    def __init__(self, poses: Tensor, mirror: bool = True, recombine: float = 0.0, interpolate: float = 0.0) -> None:
         if poses.ndim != 3 or poses.shape[1:] != (len(SKELETON), 3) or len(poses) == 0:
             raise ValueError(f"motion capture must be (N, {len(SKELETON)}, 3) with N > 0, not {tuple(poses.shape)}")
         if not poses.isfinite().all():
@@ -137,18 +123,10 @@ class MotionCapturePoses:
         if mirror:
             local = torch.cat([local, canonical_to_local(mirrored(p_c))])
         self.recombine, self.interpolate = recombine, interpolate
-        self.limits, self.max_penetration, self.attempts = limits, max_penetration, attempts
         self._local = local.float()
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         self._local = self._local.to(generator.device)
-        return _draw_accepted(lambda m: self._blend(m, generator), self._accepts, n, self.attempts)
-
-    def _accepts(self, p_c: Tensor) -> Tensor:
-        return _keeps(p_c, self.limits, self.max_penetration)
-
-    def _blend(self, n: int, generator: torch.Generator) -> Tensor:
-        """Canonical poses (n, 15, 3), some of them between two."""
         p_l = self._draw(n, generator)
         if self.interpolate:
             share = torch.rand(n, 1, 1, generator=generator, device=generator.device)
@@ -231,7 +209,34 @@ class MixedPoses:
         return torch.empty_like(poses).index_copy_(0, order, poses)
 
 
-def _keeps(p_c: Tensor, limits: JointLimits | None, max_penetration: float | None) -> Tensor:
+class ValidPoses:
+    """The poses of another source that keep the rules; others are drawn again.
+
+    Args:
+        limits: which joints may not leave; None asks nothing.
+        max_penetration: mm by which two limbs may run into each other (`self_intersection`); None asks nothing.
+        attempts: rounds in which poses are drawn again at most.
+
+    Raises:
+        ValueError: by `sample`, where a pose is still refused after `attempts`.
+    """
+
+    def __init__(
+        self,
+        source: PoseSource,
+        limits: JointLimits | None = None,
+        max_penetration: float | None = None,
+        attempts: int = 100,
+    ) -> None:
+        self.source = source
+        self.limits, self.max_penetration, self.attempts = limits, max_penetration, attempts
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        valid = partial(_valid, limits=self.limits, max_penetration=self.max_penetration)
+        return _draw_valid(lambda m: self.source.sample(m, generator), valid, n, self.attempts)
+
+
+def _valid(p_c: Tensor, limits: JointLimits | None, max_penetration: float | None) -> Tensor:
     """Which of the canonical poses (n, 15, 3) keep the rules: bool (n,)."""
     kept = torch.ones(len(p_c), dtype=torch.bool, device=p_c.device)
     if limits is not None:
@@ -241,19 +246,19 @@ def _keeps(p_c: Tensor, limits: JointLimits | None, max_penetration: float | Non
     return kept
 
 
-def _draw_accepted(draw: Callable[[int], Tensor], accepts: Callable[[Tensor], Tensor], n: int, attempts: int) -> Tensor:
-    """`draw(n)`, in which every pose that is not accepted is drawn again, in its place.
+def _draw_valid(draw: Callable[[int], Tensor], valid: Callable[[Tensor], Tensor], n: int, attempts: int) -> Tensor:
+    """`draw(n)`, in which every pose that is not valid is drawn again, in its place.
 
     Raises:
-        ValueError: one is not accepted after `attempts`.
+        ValueError: one is not valid after `attempts`.
     """
     poses = draw(n)
-    left = (~accepts(poses)).nonzero().flatten()
+    left = (~valid(poses)).nonzero().flatten()
     for _ in range(attempts):
         if len(left) == 0:
             break
         again = draw(len(left) * _candidates(len(left)))
-        good = accepts(again).unflatten(0, (len(left), -1))
+        good = valid(again).unflatten(0, (len(left), -1))
         first = good.long().argmax(1)
         poses[left] = again.unflatten(0, good.shape)[torch.arange(len(left), device=left.device), first]
         left = left[~good.any(1)]

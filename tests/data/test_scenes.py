@@ -26,7 +26,7 @@ def motion(tmp_path, generator) -> str:
 
 @pytest.mark.parametrize("artificial", [0.0, 0.5, 1.0])
 def test_training_poses_keep_the_rules_asked_for(motion, artificial, generator):
-    data = SyntheticPoses(motion, artificial, recombine=0.5, interpolate=0.5, max_penetration=0.0, batch_size=500)
+    data = SyntheticPoses(motion, artificial, recombine=0.5, seated=0.3, max_penetration=0.0, batch_size=500)
     data.setup()
     poses = data.make(0, generator)
     assert (self_intersection(poses) <= 0).all()
