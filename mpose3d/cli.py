@@ -10,7 +10,7 @@ from collections.abc import Callable
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import docstring_parser
 from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
@@ -33,12 +33,20 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "evaluate coco": ("mpose3d.evaluation:evaluate_coco", ()),
     "evaluate scenes": ("mpose3d.evaluation:evaluate_scenes", ()),
     "evaluate 2d": ("mpose3d.evaluation:compare_2d", ()),
+    "prior sample": ("mpose3d.prior:sample_poses", ()),
+    "prior reconstruct": ("mpose3d.prior:reconstruct_poses", ("file",)),
+    "prior check": ("mpose3d.prior:check_poses", ("file",)),
+    "prior plot": ("mpose3d.prior:plot_poses", ("file",)),
+    "prior compare": ("mpose3d.prior:compare_poses", ("file",)),
+    "prior occupancy": ("mpose3d.prior:fit_occupancy", ()),
+    "prior evaluate": ("mpose3d.prior:evaluate_prior", ()),
     "data check": ("mpose3d.data.check:check_dataset", ("name",)),
     "data pack": ("mpose3d.data.shards:pack", ("folder",)),
 }
 
 GROUPS = {
     "evaluate": "score predictions by the rules of a data set",
+    "prior": "sample, reconstruct, check, draw and compare single poses",
     "data": "look at the folders of a data set, or pack them",
 }
 
@@ -116,8 +124,9 @@ def _command(function: Callable[..., int | None], positional: tuple[str, ...]) -
     parameters = inspect.signature(function).parameters
     texts = {text.arg_name: text.description for text in docstring_parser.parse(inspect.getdoc(function)).params}
     for name in positional:
-        many = parameters[name].annotation == "list[str]"
-        command.add_argument(name, nargs="+" if many else None, type=str, help=texts.get(name))
+        kind = get_type_hints(function)[name]
+        many = kind == list[str]
+        command.add_argument(name, nargs="+" if many else None, type=str if many else kind, help=texts.get(name))
     pairs = [name for name, p in parameters.items() if p.annotation.startswith("tuple[int, int]")]
     for name in pairs:
         default = parameters[name].default

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from mpose3d.data import mupots, threedpw
@@ -36,6 +31,7 @@ from mpose3d.networks.teacher import Teacher
 from mpose3d.poses.artificial import MotionCapturePoses
 from mpose3d.poses.scenes import SceneSampler
 from mpose3d.skeleton import COCO_17, COCO_18, LSP_14, MUPOTS_17, SKELETON, SMPL_24
+from mpose3d.visualise.tables import print_table, write_table
 
 # Scenes of motion capture are seen by the fixed camera, in square pictures of this many pixels, ...
 _SCENE_SIZE = 1000
@@ -87,7 +83,7 @@ def evaluate_mupots(
         "pmpjpe",
         *(f"pck_{group}" for group in GROUPS),
     ]
-    _print(f"MuPoTS-3D, {mode} people, root-relative (percent, percent, mm)", rows, shown, notes)
+    print_table(f"MuPoTS-3D, {mode} people, root-relative (percent, percent, mm)", rows, shown, notes)
     content = {
         "sequences": {
             name: {
@@ -101,7 +97,7 @@ def evaluate_mupots(
         "people": people,
         "frames": {"predicted": predicted, "annotated": total},
     }
-    _write(out, f"mupots_{mode}", rows, content)
+    write_table(out, f"mupots_{mode}", rows, content)
 
 
 def score_mupots(
@@ -185,13 +181,13 @@ def evaluate_3dpw(
         notes.append(
             "Targets are the annotation's jointPositions; --body_models DIR takes the joints of the SMPL mesh."
         )
-    _print(f"3DPW {split}, {protocol}", rows, list(rows[0]), notes)
+    print_table(f"3DPW {split}, {protocol}", rows, list(rows[0]), notes)
     content = {
         "sequences": {row["sequence"]: _without(row, "sequence") for row in rows[:-1]},
         "all": overall.compute()._asdict(),
         "people": total,
     }
-    _write(out, f"3dpw_{protocol}", rows, content)
+    write_table(out, f"3dpw_{protocol}", rows, content)
 
 
 def _threedpw_target(
@@ -254,8 +250,8 @@ def evaluate_coco(annotations: Path, predictions: Path, out: Path | None = None)
         out: folder for coco.csv and coco.json.
     """
     figures = oks_average_precision(annotations, predictions)
-    _print("COCO keypoints, OKS (0 to 1)", [figures], list(figures), [], digits=3)
-    _write(out, "coco", [figures], figures)
+    print_table("COCO keypoints, OKS (0 to 1)", [figures], list(figures), [], digits=3)
+    write_table(out, "coco", [figures], figures)
 
 
 def compare_2d(
@@ -319,9 +315,9 @@ def compare_2d(
         f"{len(pictures)} pictures; joints: {', '.join(names)}.",
         "IoU and 2D-MPJPE (px): people and joints that both gave. 2D-PCK (percent): all annotated, absent is a miss.",
     ]
-    _print("Teacher against student in 2D", rows, list(rows[0]), notes)
+    print_table("Teacher against student in 2D", rows, list(rows[0]), notes)
     content = {"pictures": len(pictures), "joints": names, **{r["method"]: _without(r, "method") for r in rows}}
-    _write(out, "2d", rows, content)
+    write_table(out, "2d", rows, content)
 
 
 def evaluate_scenes(
@@ -377,8 +373,8 @@ def evaluate_scenes(
         f"{scenes} scenes of {people[0]} to {people[1]} people (seed {seed}) from {len(poses)} frames of {mocap}.",
         "Found: people with enough joints in the picture to be lifted; all 15 joints of theirs are scored.",
     ]
-    _print(f"Scenes of motion capture, lifted through {through} (mm)", [figures], list(figures), notes)
-    _write(out, "scenes", [figures], figures)
+    print_table(f"Scenes of motion capture, lifted through {through} (mm)", [figures], list(figures), notes)
+    write_table(out, "scenes", [figures], figures)
 
 
 _Picture = tuple[Tensor, Tensor, PicturePeople, PicturePeople]
@@ -437,38 +433,3 @@ def _choose(wanted: Sequence[str] | None, available: dict[str, Path], root: Path
 
 def _without(row: dict[str, Any], key: str) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name != key}
-
-
-def _print(title: str, rows: list[dict[str, Any]], columns: list[str], notes: list[str], digits: int = 2) -> None:
-    table = Table(title=title, caption="\n".join(notes), caption_justify="left")
-    for column in columns:
-        table.add_column(column, justify="left" if isinstance(rows[0][column], str) else "right")
-    for row in rows:
-        cells = (row.get(column, "") for column in columns)
-        table.add_row(*(f"{cell:.{digits}f}" if isinstance(cell, float) else str(cell) for cell in cells))
-    # figures are never cut to the width of a window or a pipe
-    needed = Console(width=1000).measure(table).maximum
-    Console(width=max(Console().width, needed)).print(table)
-
-
-def _write(out: Path | None, name: str, rows: list[dict[str, Any]], content: dict[str, Any]) -> None:
-    """NAME.csv and NAME.json in `out`; what is undefined is an empty cell, and null."""
-    if out is None:
-        return
-    out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    with open(out / f"{name}.csv", "w", newline="") as handle:
-        writer = csv.DictWriter(handle, list(rows[0]))
-        writer.writeheader()
-        writer.writerows({key: "" if _undefined(value) else value for key, value in row.items()} for row in rows)
-    (out / f"{name}.json").write_text(json.dumps(_nulls(content), indent=2) + "\n")
-
-
-def _undefined(value: object) -> bool:
-    return isinstance(value, float) and not math.isfinite(value)
-
-
-def _nulls(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _nulls(item) for key, item in value.items()}
-    return None if _undefined(value) else value

@@ -15,7 +15,7 @@ from mpose3d.data.acclaim import read_amc
 from mpose3d.data.bvh import read_bvh
 from mpose3d.data.c3d_markers import read_c3d
 from mpose3d.data.smpl import smpl_joints
-from mpose3d.skeleton import LAYOUTS, SKELETON, SMPL_24
+from mpose3d.skeleton import LAYOUTS, MPOSE3D, SKELETON, SMPL_24
 
 SUFFIXES = (".npz", ".bvh", ".c3d", ".amc")
 
@@ -44,7 +44,8 @@ def read_motion_capture(
 
     Args:
         path: file or folder.
-        layout: joints of plain arrays (T, J, 3) in mm in npz files, a key of `LAYOUTS`.
+        layout: joints of plain arrays (T, J, 3) in mm in npz files, a key of `LAYOUTS`. An array `poses` (N, 15, 3),
+            as `mpose3d prior` writes it, holds joints of `SKELETON` whatever this says.
         body_models: folder of SMPL model files, for AMASS files (`poses`, `betas`, `trans`).
 
     Raises:
@@ -131,8 +132,10 @@ def _read_npz(file: Path, prefix: str, layout_name: str, body_models: Path | str
             keys = set(archive.files)
             if {"poses", "trans"} <= keys:
                 return {prefix: _amass(archive, Path(body_models) if body_models else None)}
-            wanted = ["joints"] if "joints" in keys else sorted(keys)
-            arrays = {key: archive[key] for key in wanted}
+            whole = "joints" if "joints" in keys else None  # the one array that is the whole file
+            if whole is None and "poses" in keys and archive["poses"].shape[1:] == (len(SKELETON), 3):
+                whole, layout_name = "poses", MPOSE3D.name
+            arrays = {key: archive[key] for key in ([whole] if whole else sorted(keys))}
     except (zipfile.BadZipFile, EOFError, KeyError, OSError, ValueError) as error:
         if isinstance(error, FileNotFoundError):
             raise
@@ -150,7 +153,7 @@ def _read_npz(file: Path, prefix: str, layout_name: str, body_models: Path | str
         if not visible.all():
             lacking = ", ".join(SKELETON.names[j] for j in (~visible.all(dim=0)).nonzero().flatten())
             raise ValueError(f"{file}: the layout {layout_name!r} has no {lacking}, which a pose of the skeleton needs")
-        clips[prefix if key == "joints" else key] = poses
+        clips[prefix if key == whole else key] = poses
     return clips
 
 

@@ -19,8 +19,16 @@ from torch.utils.data import DataLoader, Dataset
 from mpose3d.data.epochs import StreamLoader
 from mpose3d.data.mocap import read_motion_capture, split_clips
 from mpose3d.geometry.camera import Camera
-from mpose3d.poses.artificial import ArtificialPoses, MixedPoses, MotionCapturePoses, PoseSource, SeatedPoses
+from mpose3d.poses.artificial import (
+    ArtificialPoses,
+    MixedPoses,
+    MotionCapturePoses,
+    PoseSource,
+    SeatedPoses,
+    ValidPoses,
+)
 from mpose3d.poses.limits import JointLimits
+from mpose3d.poses.occupancy import PoseOccupancy
 from mpose3d.poses.scenes import Scenes, SceneSampler
 
 
@@ -52,6 +60,9 @@ class SyntheticPoses(LightningDataModule):
         recombine, interpolate: see `MotionCapturePoses`.
         seated: fraction of the training poses of motion capture that sit or crouch (`SeatedPoses`).
         limits: file of joint limits; by default the table of `mpose3d.poses.limits`.
+        occupancy: file that `mpose3d prior occupancy` wrote; artificial arms and legs keep to it.
+        max_penetration: mm by which limbs may run into each other. Training poses that go beyond, and motion capture
+            that leaves the joint limits, are drawn again; None takes every pose as it comes.
         batches, val_batches: batches in an epoch and in a validation.
     """
 
@@ -65,6 +76,8 @@ class SyntheticPoses(LightningDataModule):
         interpolate: float = 0.0,
         seated: float = 0.0,
         limits: str | None = None,
+        occupancy: str | None = None,
+        max_penetration: float | None = None,
         batch_size: int = 256,
         batches: int = 1000,
         val_batches: int = 10,
@@ -78,12 +91,14 @@ class SyntheticPoses(LightningDataModule):
         self.artificial = artificial
         self.held_out, self.split_seed = held_out, split_seed
         self.recombine, self.interpolate, self.seated = recombine, interpolate, seated
-        self.limits = limits
+        self.limits, self.occupancy, self.max_penetration = limits, occupancy, max_penetration
         self.batch_size, self.batches, self.val_batches = batch_size, batches, val_batches
         self.seed = seed
 
     def setup(self, stage: str | None = None) -> None:
-        made_up = ArtificialPoses(JointLimits.from_file(self.limits) if self.limits else JointLimits())
+        limits = JointLimits.from_file(self.limits) if self.limits else JointLimits()
+        occupancy = PoseOccupancy.from_file(self.occupancy) if self.occupancy else None
+        made_up = ArtificialPoses(limits, occupancy, self.max_penetration)
         if self.motion_capture is None:
             self.sources: list[PoseSource] = [made_up, made_up]
             return
@@ -92,9 +107,12 @@ class SyntheticPoses(LightningDataModule):
             torch.cat(list(train.values())), recombine=self.recombine, interpolate=self.interpolate
         )
         unseen = MotionCapturePoses(torch.cat(list(held_out.values()))) if held_out else real
-        kinds = {made_up: self.artificial, real: 1 - self.seated, SeatedPoses(real): self.seated}
-        shares = [share if source is made_up else (1 - self.artificial) * share for source, share in kinds.items()]
-        self.sources = [MixedPoses(list(kinds), shares), unseen]
+        kinds: list[PoseSource] = [real, SeatedPoses(real)]
+        if self.max_penetration is not None:
+            kinds = [ValidPoses(kind, limits, self.max_penetration) for kind in kinds]
+        recorded = 1 - self.artificial
+        shares = [self.artificial, recorded * (1 - self.seated), recorded * self.seated]
+        self.sources = [MixedPoses([made_up, *kinds], shares), unseen]
 
     def train_dataloader(self) -> DataLoader:
         return StreamLoader(_Numbers(0, self.batches), batch_size=None, trainer=self.trainer, shuffle=False)

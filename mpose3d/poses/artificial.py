@@ -1,20 +1,25 @@
 """Sources of canonical poses: drawn from the joint limits, from unpaired motion capture, or from a mixture.
 
 Every source has `sample(n, generator) -> (n, 15, 3)`: canonical poses in mm with the bone lengths of `SKELETON`, on the
-generator's device. The same generator state gives the same poses.
+generator's device. The same generator state gives the same poses. What a source is asked to refuse is drawn again, and
+an error says where that does not come to an end: no pose that was refused is ever returned.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from mpose3d.geometry.kinematics import canonical_to_local, canonicalize, local_to_canonical, mirrored
 from mpose3d.geometry.precision import normalize
+from mpose3d.poses.intersection import self_intersection
 from mpose3d.poses.limits import JointLimits
+from mpose3d.poses.occupancy import PoseOccupancy
 from mpose3d.skeleton import SKELETON
 
 
@@ -22,19 +27,70 @@ class PoseSource(Protocol):
     def sample(self, n: int, generator: torch.Generator) -> Tensor: ...
 
 
-class ArtificialPoses:
-    """Every joint by itself uniform within its limits (source, section 3.1)."""
-
-    def __init__(self, limits: JointLimits | None = None) -> None:
-        self.limits = limits or JointLimits()
-
-    def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        return local_to_canonical(self.limits.sample(n, generator))
-
-
 # Limbs that poses may exchange; all other joints are the trunk, with number 0.
 _LIMBS = (("r_elbow", "r_wrist"), ("l_elbow", "l_wrist"), ("r_knee", "r_ankle"), ("l_knee", "l_ankle"))
 _LIMB_OF_JOINT = [next((i for i, limb in enumerate(_LIMBS, start=1) if name in limb), 0) for name in SKELETON.names]
+_LIMB_ENDS = SKELETON.indices(*(limb[-1] for limb in _LIMBS))
+
+_AT_ONCE = 256  # least number of poses worth drawing: fewer take as much time
+
+
+class ArtificialPoses:
+    """Every joint by itself uniform within its limits (source, section 3.1).
+
+    Args:
+        occupancy: arms and legs that it rules out are drawn again, each limb by itself.
+        max_penetration: mm by which two limbs may run into each other (`self_intersection`); a pose that goes beyond
+            is drawn again as a whole. None asks nothing.
+        attempts: rounds in which poses, or limbs, are drawn again at most.
+
+    Raises:
+        ValueError: by `sample`, where a pose is still refused after `attempts`.
+    """
+
+    def __init__(
+        self,
+        limits: JointLimits | None = None,
+        occupancy: PoseOccupancy | None = None,
+        max_penetration: float | None = None,
+        attempts: int = 100,
+    ) -> None:
+        self.limits = limits or JointLimits()
+        self.occupancy = occupancy
+        self.max_penetration = max_penetration
+        self.attempts = attempts
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        valid = partial(_valid, limits=None, max_penetration=self.max_penetration)
+        return _draw_valid(lambda m: self._draw(m, generator), valid, n, self.attempts)
+
+    def _draw(self, n: int, generator: torch.Generator) -> Tensor:
+        """Canonical poses (n, 15, 3) within limits and occupancy."""
+        p_l = self.limits.sample(n, generator)
+        if self.occupancy is None:
+            return local_to_canonical(p_l)
+        limb = torch.tensor(_LIMB_OF_JOINT, device=p_l.device)
+
+        def possible(p_l: Tensor) -> Tensor:
+            """(..., 1 + limbs); the trunk, which has number 0, always is."""
+            return functional.pad(self.occupancy.inside(local_to_canonical(p_l))[..., _LIMB_ENDS], (1, 0), value=True)
+
+        good = possible(p_l)
+        left = (~good.all(-1)).nonzero().flatten()
+        for _ in range(self.attempts):
+            if len(left) == 0:
+                break
+            kept, candidates = good[left, None], _candidates(len(left))
+            again = self.limits.sample(len(left) * candidates, generator).unflatten(0, (len(left), candidates))
+            again = torch.where(kept[..., limb, None], p_l[left, None], again)
+            better = possible(again)
+            # of each limb the first candidate that will do
+            first = better.long().argmax(1)[:, limb, None].expand(-1, -1, 3)[:, None]
+            p_l[left], good[left] = again.gather(1, first)[:, 0], better.any(1)
+            left = left[~good[left].all(-1)]
+        if len(left):
+            raise ValueError(_refused(len(left), n, self.attempts, "the occupancy"))
+        return local_to_canonical(p_l)
 
 
 class MotionCapturePoses:
@@ -151,3 +207,70 @@ class MixedPoses:
         # `poses` run source by source; `order` lists the places of each source's poses in the same run
         order = choice.argsort(stable=True)
         return torch.empty_like(poses).index_copy_(0, order, poses)
+
+
+class ValidPoses:
+    """The poses of another source that keep the rules; others are drawn again.
+
+    Args:
+        limits: which joints may not leave; None asks nothing.
+        max_penetration: mm by which two limbs may run into each other (`self_intersection`); None asks nothing.
+        attempts: rounds in which poses are drawn again at most.
+
+    Raises:
+        ValueError: by `sample`, where a pose is still refused after `attempts`.
+    """
+
+    def __init__(
+        self,
+        source: PoseSource,
+        limits: JointLimits | None = None,
+        max_penetration: float | None = None,
+        attempts: int = 100,
+    ) -> None:
+        self.source = source
+        self.limits, self.max_penetration, self.attempts = limits, max_penetration, attempts
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        valid = partial(_valid, limits=self.limits, max_penetration=self.max_penetration)
+        return _draw_valid(lambda m: self.source.sample(m, generator), valid, n, self.attempts)
+
+
+def _valid(p_c: Tensor, limits: JointLimits | None, max_penetration: float | None) -> Tensor:
+    """Which of the canonical poses (n, 15, 3) keep the rules: bool (n,)."""
+    kept = torch.ones(len(p_c), dtype=torch.bool, device=p_c.device)
+    if limits is not None:
+        kept = limits.inside(canonical_to_local(p_c)).all(-1)
+    if max_penetration is not None:
+        kept = kept & (self_intersection(p_c) <= max_penetration)
+    return kept
+
+
+def _draw_valid(draw: Callable[[int], Tensor], valid: Callable[[Tensor], Tensor], n: int, attempts: int) -> Tensor:
+    """`draw(n)`, in which every pose that is not valid is drawn again, in its place.
+
+    Raises:
+        ValueError: one is not valid after `attempts`.
+    """
+    poses = draw(n)
+    left = (~valid(poses)).nonzero().flatten()
+    for _ in range(attempts):
+        if len(left) == 0:
+            break
+        again = draw(len(left) * _candidates(len(left)))
+        good = valid(again).unflatten(0, (len(left), -1))
+        first = good.long().argmax(1)
+        poses[left] = again.unflatten(0, good.shape)[torch.arange(len(left), device=left.device), first]
+        left = left[~good.any(1)]
+    if len(left):
+        raise ValueError(_refused(len(left), n, attempts, "joint limits and max_penetration"))
+    return poses
+
+
+def _candidates(left: int) -> int:
+    """How many to draw for each of the poses that are left."""
+    return max(1, _AT_ONCE // max(1, left))
+
+
+def _refused(left: int, n: int, attempts: int, rules: str) -> str:
+    return f"{left} of {n} poses break the rules after {attempts} attempts: loosen {rules}, or allow more attempts"

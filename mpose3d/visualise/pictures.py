@@ -122,7 +122,11 @@ def hmpaf_picture(heatmaps: np.ndarray, pafs: np.ndarray, zoom: int = 8) -> np.n
 
 
 def poses_grid(
-    poses: np.ndarray, columns: int = 8, side: int = 160, frame: Literal["canonical", "camera"] = "canonical"
+    poses: np.ndarray,
+    columns: int = 8,
+    side: int = 160,
+    frame: Literal["canonical", "camera"] = "canonical",
+    row_colours: bool = False,
 ) -> np.ndarray:
     """Many poses, one in each square tile, all facing as their frame says and each filling its tile.
 
@@ -131,13 +135,15 @@ def poses_grid(
         columns: tiles in a row.
         side: px of a tile.
         frame: axes of the poses; "canonical" (x forward, y left, z up) is seen from the front, a little aside.
+        row_colours: one colour for each row, not for each pose.
     """
     poses = np.asarray(poses, dtype=float)
     if frame == "canonical":  # facing the camera: the left side to the right of the picture
         poses = np.stack([poses[..., 1], -poses[..., 2], -poses[..., 0]], axis=-1)
+    colours = [n // columns if row_colours else n for n in range(len(poses))]
     tiles = [
-        render_people(pose[None], (side, side), azimuth=-25, elevation=8, floor=False, first_colour=n)
-        for n, pose in enumerate(poses)
+        render_people(pose[None], (side, side), azimuth=-25, elevation=8, floor=False, first_colour=colour)
+        for pose, colour in zip(poses, colours, strict=True)
     ]
     rows = max(1, -(-len(tiles) // columns))
     tiles += [np.full((side, side, 3), 255, dtype=np.uint8)] * (rows * columns - len(tiles))

@@ -72,6 +72,19 @@ def test_npz_of_another_layout(tmp_path: Path) -> None:
         read_motion_capture(tmp_path)
 
 
+def test_npz_of_poses(tmp_path: Path) -> None:
+    """The files of `mpose3d prior`, whatever the layout of plain arrays; beside them an array may stand."""
+    for extra in ({}, {"fps": 30}):
+        np.savez(tmp_path / "a.npz", poses=standing(2), **extra)
+        for layout in ("mupots", "mpose3d"):
+            poses = read_motion_capture(tmp_path / "a.npz", layout)
+            assert list(poses) == ["a"]
+            torch.testing.assert_close(poses["a"], torch.tensor(standing(2), dtype=torch.float32))
+    # a clip of that name in another layout is a clip
+    np.savez(tmp_path / "b.npz", poses=np.concatenate([standing(2), np.zeros((2, 2, 3))], axis=1))
+    assert list(read_motion_capture(tmp_path / "b.npz")) == ["poses"]
+
+
 def test_c3d_markers(tmp_path: Path) -> None:
     c3d = pytest.importorskip("c3d")
     body = {name: STANDING[name] for name in JOINTS_15}

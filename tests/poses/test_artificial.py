@@ -7,8 +7,10 @@ import roma
 import torch
 
 from mpose3d.geometry.kinematics import bone_lengths, canonical_to_local, canonicalize, local_to_canonical, mirrored
-from mpose3d.poses.artificial import ArtificialPoses, MixedPoses, MotionCapturePoses
+from mpose3d.poses.artificial import ArtificialPoses, MixedPoses, MotionCapturePoses, ValidPoses
+from mpose3d.poses.intersection import self_intersection
 from mpose3d.poses.limits import JointLimits
+from mpose3d.poses.occupancy import PoseOccupancy
 from mpose3d.skeleton import SKELETON
 
 LENGTHS = torch.tensor(SKELETON.bone_lengths)
@@ -31,10 +33,16 @@ def sources(captured):
         "plain": plain,
         "shuffled": shuffled,
         "mixed": MixedPoses([artificial, plain], [1, 2]),
+        "clear": ArtificialPoses(max_penetration=0.0),
+        "occupied": ArtificialPoses(occupancy=PoseOccupancy.fit(canonicalize(captured)[0], bins=100)),
+        "shuffled and valid": ValidPoses(shuffled, JointLimits(), max_penetration=0.0),
     }
 
 
-@pytest.mark.parametrize("name", ["artificial", "plain", "shuffled", "mixed"])
+NAMES = ["artificial", "plain", "shuffled", "mixed", "clear", "occupied", "shuffled and valid"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_poses_are_canonical_with_the_bones_of_the_skeleton(captured, generator, name):
     poses = sources(captured)[name].sample(200, generator)
     assert poses.shape == (200, len(SKELETON), 3)
@@ -42,7 +50,7 @@ def test_poses_are_canonical_with_the_bones_of_the_skeleton(captured, generator,
     torch.testing.assert_close(canonicalize(poses)[0], poses, atol=1e-2, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["artificial", "plain", "shuffled", "mixed"])
+@pytest.mark.parametrize("name", NAMES)
 def test_same_generator_same_poses(captured, name):
     source = sources(captured)[name]
     a, b, c = (source.sample(20, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
@@ -53,6 +61,58 @@ def test_same_generator_same_poses(captured, name):
 def test_artificial_poses_keep_the_limits_given(generator):
     limits = JointLimits()
     assert limits.inside(canonical_to_local(ArtificialPoses(limits).sample(2000, generator))).all()
+
+
+@pytest.mark.parametrize("name", ["clear", "shuffled and valid"])
+@pytest.mark.parametrize("number", [1, 300, 3000])
+def test_no_pose_that_is_refused_comes_out(captured, generator, name, number):
+    poses = sources(captured)[name].sample(number, generator)
+    assert poses.shape == (number, len(SKELETON), 3)
+    assert (self_intersection(poses) <= 0).all()
+    assert JointLimits().inside(canonical_to_local(poses)).all()
+
+
+def test_occupancy_and_limits_hold_together(captured, generator):
+    table = PoseOccupancy.fit(canonicalize(captured)[0], bins=100)
+    poses = ArtificialPoses(occupancy=table, max_penetration=0.0).sample(400, generator)
+    assert table.inside(poses).all() and (self_intersection(poses) <= 0).all()
+    assert JointLimits().inside(canonical_to_local(poses)).all()
+    assert table.inside(ArtificialPoses().sample(400, generator)).all(-1).float().mean() < 0.3
+
+
+def test_drawing_again_changes_only_the_shares(generator):
+    """Poses drawn with a rule are distributed as those drawn without one that happen to keep it."""
+    free = ArtificialPoses().sample(40_000, generator)
+    kept = free[self_intersection(free) <= 0]
+    drawn = ArtificialPoses(max_penetration=0.0).sample(len(kept), generator)
+    assert len(kept) < 0.7 * len(free)
+    for moment in (torch.mean, torch.std):
+        torch.testing.assert_close(moment(drawn, 0), moment(kept, 0), atol=12, rtol=0)
+
+
+def test_limbs_are_drawn_again_each_by_itself(captured, generator):
+    """The trunk of a pose does not depend on whether its limbs had to be drawn again."""
+    table = PoseOccupancy.fit(canonicalize(captured)[0], bins=100)
+    joints = SKELETON.indices("head_top", "r_shoulder", "r_hip")
+    with_table = canonical_to_local(ArtificialPoses(occupancy=table).sample(4000, generator))[:, joints]
+    without = canonical_to_local(ArtificialPoses().sample(4000, generator))[:, joints]
+    torch.testing.assert_close(with_table.mean(0), without.mean(0), atol=0.04, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("source", "complaint"),
+    [
+        (ArtificialPoses(max_penetration=-1e6, attempts=3), "30 of 30 poses .* after 3 attempts: loosen joint limits"),
+        (ArtificialPoses(max_penetration=-1e6, attempts=0), "after 0 attempts"),
+        (
+            ArtificialPoses(occupancy=PoseOccupancy(torch.zeros(2, 50, 50, dtype=torch.bool)), attempts=3),
+            "30 of 30 poses .*loosen the occupancy",
+        ),
+    ],
+)
+def test_rules_that_no_pose_keeps_are_an_error(source, complaint, generator):
+    with pytest.raises(ValueError, match=complaint):
+        source.sample(30, generator)
 
 
 def nearest(poses: torch.Tensor, bank: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,163 @@
+"""Speed of the pose sources: poses a minute, sampled in the limits and decoded to joints, against a loop over poses.
+
+    python -m experiments.bench.prior [--poses 65536] [--threads 2] [--occupancy FILE] [--weights FILE]
+
+FILE of `mpose3d prior occupancy`, and of an auto-encoder; by default the weights that ship.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mpose3d import assets
+from mpose3d.geometry.kinematics import canonical_to_local, local_to_canonical
+from mpose3d.networks.autoencoder import PoseAutoEncoder
+from mpose3d.poses.artificial import ArtificialPoses
+from mpose3d.poses.intersection import self_intersection
+from mpose3d.poses.limits import DEFAULT_RANGES, JointLimits, JointRange
+from mpose3d.poses.occupancy import PoseOccupancy
+from mpose3d.skeleton import SKELETON
+
+_BATCH = 4096
+
+# the loop -------------------------------------------------------------------------------------------------------------
+
+_MIRROR = np.array([1.0, -1.0, 1.0])
+_NORMAL, _SPINE = np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0, 1.0])
+
+
+def draw_direction(joint_range: JointRange, mirror: bool, random: np.random.Generator) -> np.ndarray:
+    """One direction, uniform by area in a box of azimuth and elevation."""
+    pole = np.array(joint_range.pole) / np.linalg.norm(joint_range.pole)
+    zero = np.array(joint_range.zero) - (np.array(joint_range.zero) @ pole) * pole
+    zero /= np.linalg.norm(zero)
+    azimuth = math.radians(joint_range.azimuth[0] + joint_range.width * random.random())
+    low, high = (math.cos(math.radians(angle)) for angle in joint_range.elevation)
+    height = low + (high - low) * random.random()
+    around = math.sqrt(max(0.0, 1 - height * height))
+    side = np.cross(pole, zero)
+    direction = around * math.cos(azimuth) * zero + around * math.sin(azimuth) * side + height * pole
+    return direction * _MIRROR if mirror else direction
+
+
+def draw_local(random: np.random.Generator) -> np.ndarray:
+    """One local pose (15, 3), joint by joint."""
+    p_l = np.zeros((len(SKELETON), 3))
+    p_l[SKELETON.index("neck")] = _SPINE
+    for j, name in enumerate(SKELETON.names):
+        twin = SKELETON.names[SKELETON.mirror[j]]
+        if name in ("l_hip", "l_shoulder"):
+            p_l[j] = -p_l[SKELETON.mirror[j]]
+        elif name in DEFAULT_RANGES or twin in DEFAULT_RANGES:
+            p_l[j] = draw_direction(DEFAULT_RANGES.get(name) or DEFAULT_RANGES[twin], name.startswith("l_"), random)
+    return p_l
+
+
+def local_to_joints(p_l: np.ndarray) -> np.ndarray:
+    """FK of one local pose (15, 3), joint by joint down the tree."""
+    position, direction = np.zeros((len(SKELETON), 3)), np.zeros((len(SKELETON), 3))
+    for parent, child in SKELETON.tree:
+        z = direction[parent] if parent != SKELETON.root else _SPINE
+        x = _NORMAL - (_NORMAL @ z) * z
+        if np.linalg.norm(x) < 0.01:
+            x = _SPINE - (_SPINE @ z) * z
+        x /= np.linalg.norm(x)
+        direction[child] = np.stack([x, np.cross(z, x), z], axis=1) @ p_l[child]
+        position[child] = position[parent] + SKELETON.bone_lengths[child] * direction[child]
+    return position
+
+
+# timing ---------------------------------------------------------------------------------------------------------------
+
+
+def interleaved(repeats: int, functions: dict[str, Callable[[], object]]) -> dict[str, float]:
+    """Median seconds of each function, one after the other in every repeat, so that load hits all alike."""
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(repeats):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            function()
+            times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(seconds) for name, seconds in times.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--poses", type=int, default=65_536, help="in batches of 4,096")
+    parser.add_argument("--loop", type=int, default=500, help="poses of the loop")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2, help="of PyTorch; the loop has one")
+    parser.add_argument("--occupancy", type=Path)
+    parser.add_argument("--weights", type=Path)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+
+    limits = JointLimits()
+    network = PoseAutoEncoder.from_file(args.weights or assets.weights_file("prior")).eval()
+    generator, random = torch.Generator().manual_seed(0), np.random.default_rng(0)
+
+    # both ways are the same: a pose of the loop is within the limits, and FK agrees to rounding
+    looped = np.stack([draw_local(random) for _ in range(200)])
+    joints = local_to_canonical(torch.from_numpy(looped))
+    apart = max(np.abs(local_to_joints(one) - many).max() for one, many in zip(looped, joints.numpy(), strict=True))
+    if apart > 1e-6 or not limits.inside(torch.from_numpy(looped)).all():
+        raise SystemExit(f"the loop is not what is timed against it: {apart:.1e} mm apart")
+
+    def batches(sample: Callable[[int], torch.Tensor]) -> Callable[[], None]:
+        def run() -> None:
+            for start in range(0, args.poses, _BATCH):
+                sample(min(_BATCH, args.poses - start))
+
+        return run
+
+    def checked(n: int) -> torch.Tensor:
+        poses = ArtificialPoses(limits).sample(n, generator)
+        if not limits.inside(canonical_to_local(poses)).all():
+            raise SystemExit("a sampled pose is outside the limits")
+        return poses
+
+    @torch.no_grad()
+    def decoded(n: int) -> torch.Tensor:
+        phi = 2 * torch.rand(n, network.embedding, generator=generator) - 1
+        return local_to_canonical(network.psi(phi))
+
+    def source(**rules: object) -> Callable[[], None]:
+        poses = ArtificialPoses(limits, **rules)
+        return batches(lambda n: poses.sample(n, generator))
+
+    ways = {
+        "uniform in the limits, FK": source(),
+        "the same, each pose checked against the limits again": batches(checked),
+        "the same, self-intersecting ones drawn again": source(max_penetration=0.0),
+        "phi ~ U[-1, 1], Psi with its limits, FK": batches(decoded),
+    }
+    if args.occupancy is not None:
+        occupancy = PoseOccupancy.from_file(args.occupancy)
+        ways["in limits and occupancy, self-intersecting ones drawn again"] = source(
+            occupancy=occupancy, max_penetration=0.0
+        )
+    loop = "loop over the poses: uniform in the limits, FK"
+    seconds = interleaved(
+        args.repeats, ways | {loop: lambda: [local_to_joints(draw_local(random)) for _ in range(args.loop)]}
+    )
+    slow = seconds.pop(loop) / args.loop
+    drawn = ArtificialPoses(limits).sample(args.poses, generator)
+    clear = float((self_intersection(drawn) <= 0).float().mean())
+    print(f"{args.poses:,} poses, {args.threads} thread(s), median of {args.repeats} in turn; a minute:")
+    for name, taken in seconds.items():
+        rate = args.poses / taken
+        print(f"  {60 * rate / 1e6:8.2f} million, {rate * slow:6.0f} times the loop  {name}")
+    print(f"  {60 / slow / 1e6:8.3f} million                      {loop}")
+    print(f"{100 * clear:.0f} % of poses drawn uniformly in the limits do not intersect themselves")
+
+
+if __name__ == "__main__":
+    main()

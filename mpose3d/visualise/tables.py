@@ -1,0 +1,48 @@
+"""Figures as a table on the terminal, and the same figures as CSV and JSON."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def print_table(title: str, rows: list[dict[str, Any]], columns: list[str], notes: list[str], digits: int = 2) -> None:
+    """Print the `columns` of `rows`, floats with `digits` decimals, and the notes below."""
+    table = Table(title=title, caption="\n".join(notes), caption_justify="left")
+    for column in columns:
+        table.add_column(column, justify="left" if isinstance(rows[0][column], str) else "right")
+    for row in rows:
+        cells = (row.get(column, "") for column in columns)
+        table.add_row(*(f"{cell:.{digits}f}" if isinstance(cell, float) else str(cell) for cell in cells))
+    # figures are never cut to the width of a window or a pipe
+    needed = Console(width=1000).measure(table).maximum
+    Console(width=max(Console().width, needed)).print(table)
+
+
+def write_table(out: Path | None, name: str, rows: list[dict[str, Any]], content: dict[str, Any]) -> None:
+    """NAME.csv of `rows` and NAME.json of `content` in `out`; what is undefined is an empty cell, and null."""
+    if out is None:
+        return
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    with open(out / f"{name}.csv", "w", newline="") as handle:
+        writer = csv.DictWriter(handle, list(rows[0]))
+        writer.writeheader()
+        writer.writerows({key: "" if _undefined(value) else value for key, value in row.items()} for row in rows)
+    (out / f"{name}.json").write_text(json.dumps(_nulls(content), indent=2) + "\n")
+
+
+def _undefined(value: object) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
+
+
+def _nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _nulls(item) for key, item in value.items()}
+    return None if _undefined(value) else value
