@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from rich.progress import track
-from torch import Tensor
+from torch import Tensor, nn
 
 from mpose3d import assets
 from mpose3d.data.keypoints import PictureKeypoints, read_keypoints, with_sizes
@@ -27,6 +27,7 @@ from mpose3d.networks.keypoint_lifter import FEWEST_JOINTS, KeypointLifter
 from mpose3d.networks.photograph import PhotographNetwork
 from mpose3d.networks.teacher import MobilenetThin, Teacher
 from mpose3d.representations.hmpaf import parse
+from mpose3d.representations.neural import Roots
 from mpose3d.skeleton import SKELETON
 from mpose3d.visualise.page import write_page
 from mpose3d.visualise.pictures import overlay as draw_overlay
@@ -37,6 +38,9 @@ Through = Literal["keypoints", "maps"]
 
 #: side of a teacher's input where nothing else is asked for: what OpenPose and its kin were trained at
 TEACHER_SIZE = 368
+
+#: focal length over the longer side of a photograph whose camera nobody knows (`Camera.for_image`)
+FOCAL_RATIO = 0.8
 
 # pictures whose people are held in memory between the networks and the files
 _LIFTED = 256
@@ -93,23 +97,24 @@ class PhotographPeople:
 
 
 class PeopleReader:
-    """photograph -> teacher -> H -> people.
+    """photograph -> teacher -> H, or the lifter -> people.
 
     Args:
         teacher: E and F.
-        network: G, H and Psi.
+        network: G, H and Psi, or the lifter by the pathway "keypoints".
         pathway: "image" is the source's, s = H(E(I)); the teacher must be the one that H was trained with. The others
             take any teacher of the network's layout, at any size: "hmpaf" goes by its maps, s = H(G(F(E(I)))),
-            "keypoints" by its parse k_q, which is drawn again as in D_syn.
+            "keypoints" by its parse k_q, whose people the lifter reads one by one.
         teacher_size: side of the teacher's input in pixels.
-        max_people, threshold: see `NeuralRepresentation.find_roots`.
+        max_people: most people, the best.
+        threshold: least score of a person: the probability of a root, by keypoints the mean height of its peaks.
         backend, precision: see `accelerate`; "keypoints" runs the teacher by them.
     """
 
     def __init__(
         self,
         teacher: Teacher,
-        network: CrossModalNetwork,
+        network: CrossModalNetwork | KeypointLifter,
         pathway: Pathway = "hmpaf",
         teacher_size: int | None = None,
         max_people: int = 20,
@@ -117,6 +122,19 @@ class PeopleReader:
         backend: Backend = "eager",
         precision: Precision = "float32",
     ) -> None:
+        if (pathway == "keypoints") != isinstance(network, KeypointLifter):
+            raise ValueError(
+                f"the pathway {pathway!r} does not go through a {type(network).__name__}: keypoints takes the weights "
+                "of the stage lifter, the others those of distill, phase1 or phase2"
+            )
+        self.teacher, self.network = teacher.eval(), network.eval()
+        self.pathway = pathway
+        self.max_people, self.threshold = max_people, threshold
+        if isinstance(network, KeypointLifter):
+            self.side = teacher_size or TEACHER_SIZE
+            self._ratio, self._focal_ratio = 1.0, FOCAL_RATIO
+            self._accelerate(teacher, backend, precision)
+            return
         size = network.representation.input_size
         self.side = teacher_size or size
         if teacher.layout is not network.layout:
@@ -128,27 +146,34 @@ class PeopleReader:
                 "the pathway 'image' needs the teacher that the network was trained with "
                 f"({network.v_channels} channels in V) at {size} px"
             )
-        self.teacher, self.network = teacher.eval(), network.eval()
-        self._ratio = self.side / size
-        self.pathway = pathway
-        self.max_people, self.threshold = max_people, threshold
-        # what runs in one piece: photograph -> people, or -> the maps that are parsed
-        whole = (
-            teacher if pathway == "keypoints" else PhotographNetwork(teacher, network, pathway, max_people, threshold)
-        )
-        blank = torch.zeros(1, 3, self.side, self.side, device=next(network.parameters()).device)
+        self._ratio, self._focal_ratio = self.side / size, network.settings["focal_ratio"]
+        self._accelerate(PhotographNetwork(teacher, network, pathway, max_people, threshold), backend, precision)
+
+    def _accelerate(self, whole: nn.Module, backend: Backend, precision: Precision) -> None:
+        """What runs in one piece: photograph -> people, or -> the maps that are parsed."""
+        blank = torch.zeros(1, 3, self.side, self.side, device=next(self.network.parameters()).device)
         self._run = accelerate(whole, blank, backend, precision)
 
     @torch.inference_mode()
     def detect(self, image: Tensor) -> Detection:
-        """Square images (B, 3, side, side), float RGB in [0, 1] -> people, in pixels of the network's input."""
+        """Square images (B, 3, side, side), float RGB in [0, 1] -> people, best first.
+
+        In pixels of the network's input, or by keypoints of the image.
+        """
         if self.pathway != "keypoints":
             return self._run(image)
-        teacher, network = self.teacher, self.network
-        k_q = parse(self._run(image), teacher.layout, teacher.stride)
-        points, visible = teacher.layout.to_skeleton(k_q.points, k_q.visible & k_q.valid[..., None])
-        v = network.encode(network.draw((points + 0.5) / self._ratio - 0.5, visible))
-        return network(v, self.max_people, self.threshold)
+        layout = self.teacher.layout
+        k_q = parse(self._run(image), layout, self.teacher.stride)
+        points, visible = layout.to_skeleton(k_q.points, k_q.visible & k_q.valid[..., None])
+        score = k_q.scores.sum(-1) / k_q.visible.sum(-1).clamp_min(1)
+        valid = k_q.valid & enough_joints(visible) & (score >= self.threshold)
+        # `parse` has them best first
+        points, visible, score, valid = (part[:, : self.max_people] for part in (points, visible, score, valid))
+        people = self.network(points, visible, Camera.for_image(self.side, self.side, self._focal_ratio))
+        # a joint that was seen is where it was seen
+        joints_px = torch.where(visible[..., None], points, people.joints_px)
+        roots = Roots(joints_px[..., SKELETON.root, :], score, valid)
+        return Detection(roots, people._replace(joints_px=joints_px))
 
     def read(self, image: np.ndarray, box: Letterbox) -> PhotographPeople:
         """A letterboxed photograph (side, side, 3) uint8 RGB -> its people, in pixels of the photograph."""
@@ -161,7 +186,7 @@ class PeopleReader:
 
         return PhotographPeople(
             size=box.size,
-            camera=Camera.for_image(*box.size, self.network.settings["focal_ratio"]),
+            camera=Camera.for_image(*box.size, self._focal_ratio),
             joints_px=to_photograph(people.joints_px),
             joints_mm=people.joints[0, found].cpu().numpy(),
             root_px=to_photograph(roots.px),
@@ -196,7 +221,7 @@ def infer(
     out: str,
     weights: str | None = None,
     teacher: Teacher | None = None,
-    pathway: Pathway = "hmpaf",
+    pathway: Pathway = "keypoints",
     teacher_size: int | None = None,
     max_people: int = 20,
     threshold: float = 0.3,
@@ -217,10 +242,11 @@ def infer(
         out: folder to write to.
         weights: `network.safetensors` of a stage; by default the weights that ship with the package.
         teacher: the 2D network; by default mobilenet_thin, which is fetched on first use.
-        pathway: "image", "hmpaf" or "keypoints", see docs/flow.md.
-        teacher_size: side of the teacher's input in pixels; by default 368, or the network's by the pathway "image".
+        pathway: "keypoints", "hmpaf" or "image", see docs/flow.md.
+        teacher_size: side of the teacher's input in pixels: more finds smaller people; by default 368, or the network's
+            by the pathway "image".
         max_people: most people in a photograph.
-        threshold: least probability of a root.
+        threshold: least score of a person.
         overlay: draw the people over the photograph beside a 3D view (NAME.png).
         page: write a page in which the 3D people can be turned (NAME.html).
         teacher_people: write the teacher's own 2D people too (NAME.teacher.json), for `evaluate 2d`.
@@ -232,7 +258,7 @@ def infer(
         Exit status: 0, or 1 if a photograph could not be read.
     """
     places = output_places([Path(path) for path in paths])
-    network = CrossModalNetwork.from_file(weights or assets.weights_file("photographs"))
+    network = read_lifter("keypoints" if pathway == "keypoints" else "maps", weights)
     teacher = teacher or MobilenetThin(str(assets.teacher_file("mobilenet_thin")))
     teacher_size = teacher_size or (None if pathway == "image" else TEACHER_SIZE)
     teacher, network = teacher.to(device), network.to(device)
@@ -312,7 +338,7 @@ def lift(
     through: Through = "keypoints",
     weights: str | None = None,
     threshold: float = 0.0,
-    focal_ratio: float = 0.8,
+    focal_ratio: float = FOCAL_RATIO,
     device: str = "cpu",
 ) -> None:
     """2D people of any detector -> 3D people: COCO results, OpenPose JSON or npz in, npz or JSON out.
@@ -373,7 +399,7 @@ def read_lifter(through: Through, weights: str | None = None) -> KeypointLifter 
 
 
 def lift_pictures(
-    network: KeypointLifter | CrossModalNetwork, pictures: Sequence[PictureKeypoints], focal_ratio: float = 0.8
+    network: KeypointLifter | CrossModalNetwork, pictures: Sequence[PictureKeypoints], focal_ratio: float = FOCAL_RATIO
 ) -> list[PhotographPeople]:
     """2D people of pictures whose sizes are known -> the same people in 3D, all of them, in their order.
 

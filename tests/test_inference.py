@@ -10,10 +10,15 @@ import pytest
 import torch
 
 from mpose3d.data.letterbox import Letterbox
+from mpose3d.geometry.camera import Camera
 from mpose3d.inference import PeopleReader, infer, output_places
 from mpose3d.networks.cross_modal import CrossModalNetwork
+from mpose3d.networks.keypoint_lifter import KeypointLifter
 from mpose3d.networks.teacher import SmallTeacher
-from mpose3d.skeleton import SKELETON
+from mpose3d.poses.artificial import ArtificialPoses
+from mpose3d.poses.scenes import SceneSampler
+from mpose3d.representations.hmpaf import draw
+from mpose3d.skeleton import MPOSE3D, SKELETON
 
 
 @pytest.fixture
@@ -38,8 +43,8 @@ def folder(tmp_path):
 
 def run(folder, tmp_path, **arguments) -> int:
     weights = str(tmp_path / "network.safetensors")
-    paths = folder if isinstance(folder, list) else [str(folder)]
-    return infer(paths, out=str(tmp_path / "out"), weights=weights, teacher=SmallTeacher(width=8), **arguments)
+    arguments = {"weights": weights, "teacher": SmallTeacher(width=8), "pathway": "hmpaf"} | arguments
+    return infer([str(folder)], out=str(tmp_path / "out"), **arguments)
 
 
 def test_a_folder_becomes_files_of_people(network, folder, tmp_path):
@@ -120,6 +125,45 @@ def test_weights_that_are_not_a_network_are_refused(folder, tmp_path):
     (tmp_path / "network.safetensors").write_bytes(b"12345678 no weights")
     with pytest.raises(ValueError, match=r"network\.safetensors is not a file of network weights"):
         run(folder, tmp_path)
+
+
+class DrawnTeacher(SmallTeacher):
+    """Sees the people that it was given in every image."""
+
+    def __init__(self, joints_px: torch.Tensor) -> None:
+        super().__init__(width=8)
+        self.joints_px = joints_px
+
+    def decode(self, v):
+        size = (v.shape[-2], v.shape[-1])
+        return draw(self.joints_px, torch.ones(self.joints_px.shape[:3], dtype=torch.bool), MPOSE3D, size, self.stride)
+
+
+def test_by_keypoints_the_lifter_reads_what_the_teacher_sees(tmp_path):
+    """Two people drawn: found again, in pixels of the photograph, each as the lifter reads its joints."""
+    camera = Camera.for_image(256, 256)
+    scenes = SceneSampler(ArtificialPoses(), camera, 256, people=(2, 2), height=(0.4, 0.5), crowding=0.5, margin=0.2)
+    generator = torch.Generator().manual_seed(0)
+    joints = next(s.joints for s in (scenes.sample(1, generator) for _ in range(99)) if s.drawn.all())
+    pixels = camera.project(joints)
+    lifter = KeypointLifter(width=16, blocks=1).eval()
+    reader = PeopleReader(DrawnTeacher(pixels), lifter, "keypoints", teacher_size=256)
+    found = reader.read(np.zeros((256, 256, 3), np.uint8), Letterbox.fit(512, 512, 256))
+    assert len(found.score) == 2 and found.score.min() > 0.5
+    place = [int(np.abs(found.root_px - (2 * p[SKELETON.root] + 0.5).numpy()).sum(-1).argmin()) for p in pixels[0]]
+    assert sorted(place) == [0, 1]
+    given = torch.from_numpy(found.joints_px[place])
+    assert (given - (2 * pixels[0] + 0.5)).norm(dim=-1).max() < 2 * 4 * 2  # two cells of the teacher
+    with torch.no_grad():
+        again = lifter(given.float(), torch.ones(2, 15, dtype=torch.bool), Camera.for_image(512, 512)).joints
+    np.testing.assert_allclose(found.joints_mm[place], again, rtol=1e-3, atol=1)
+
+
+def test_a_pathway_takes_the_weights_of_its_own_network(network, folder, tmp_path):
+    with pytest.raises(ValueError, match=r"network\.safetensors is not of a KeypointLifter"):
+        run(folder, tmp_path, pathway="keypoints")
+    with pytest.raises(ValueError, match="the pathway 'hmpaf' does not go through a KeypointLifter"):
+        PeopleReader(SmallTeacher(width=8), KeypointLifter(width=16, blocks=1), "hmpaf")
 
 
 def test_the_pathway_image_needs_the_networks_own_teacher(network):

@@ -49,7 +49,7 @@ class SavedNetwork(nn.Module):
         try:
             network = cls(**read_settings(path))
         except TypeError as error:
-            raise ValueError(f"{path} is not of a {cls.__name__}: {error}") from error
+            raise ValueError(f"{path} is not of a {cls.__name__} ({error}): check the pathway") from error
         network.load(path)
         return network.eval()
 
