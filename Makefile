@@ -27,6 +27,7 @@ demo: install
 
 bench: install
 	$(BIN)/python -m experiments.bench.metrics
+	$(BIN)/python -m experiments.bench.prior
 
 clean:
 	rm -rf $(VENV) $(OUT)

@@ -296,6 +296,7 @@ def test_the_prior_that_ships_keeps_what_is_claimed(tmp_path, shared_data):
     content = json.loads((tmp_path / "prior.json").read_text())
     assert content["free joints, mm"] <= 25 and content["free p95, mm"] <= 60
     assert content["inside limits"] >= 0.98 and content["no intersection"] >= 0.97
+    assert content["embedding cycle"] <= 0.05 and content["recall"] >= 0.90
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,123 @@
+"""The auto-encoder trained with one thing changed at a time, and measured by `mpose3d prior evaluate`.
+
+python -m experiments.prior_ablations --motion_capture clips.npz [--rows ROW ...] [--epochs 8] --out out/ablations
+
+Each row is `experiments/photographs/aae.yaml` with the overrides below, in a folder of its own; a row whose figures are
+there already is not run again. Prints the table of docs/prior.md, and writes curves.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from mpose3d.visualise.pictures import curves, write_picture
+
+HERE = Path(__file__).parent
+_S, _D = "--model.init_args", "--data.init_args"
+
+#: name of a row -> what it changes; OCCUPANCY stands for the file of `mpose3d prior occupancy`
+ROWS: dict[str, list[str]] = {
+    "as shipped": [],
+    "artificial poses alone": [f"{_D}.artificial=1"],
+    "motion capture alone": [f"{_D}.artificial=0"],
+    "30 % artificial": [f"{_D}.artificial=0.3"],
+    "no self-intersecting pose": [f"{_D}.max_penetration=0"],
+    "artificial poses within the occupancy": [f"{_D}.max_penetration=0", f"{_D}.occupancy=OCCUPANCY"],
+    "limbs not recombined": [f"{_D}.recombine=0"],
+    "a tenth sits": [f"{_D}.seated=0.1"],
+    "embedding of 64": [f"{_S}.embedding=64"],
+    "embedding of 16": [f"{_S}.embedding=16"],
+    "no adversary": [f"{_S}.adversarial=0"],
+    "adversary at 1": [f"{_S}.adversarial=1"],
+    "Disc as slow as Psi": [f"{_S}.discriminator_learning_rate=1e-3"],
+    "embedding cycle at 1": [f"{_S}.embedding_cycle=1"],
+    "no press towards the limits": [f"{_S}.limits=0"],
+    "no press against self-intersection": [f"{_S}.intersection=0"],
+    "no averaged weights": ['--trainer.callbacks=[{"class_path": "NetworkFile"}]'],
+}
+
+_COLUMNS = {
+    "reconstruction, mean / p95 of joints": lambda f: f"{f['free joints, mm']:.1f} / {f['free p95, mm']:.1f} mm",
+    "embedding cycle": lambda f: f"{f['embedding cycle']:.3f}",
+    "no self-intersection": lambda f: f"{100 * f['no intersection']:.1f} %",
+    "precision / recall": lambda f: f"{f['precision']:.2f} / {f['recall']:.2f}",
+    "told apart": lambda f: f"{f['told apart']:.3f}",
+}
+
+
+def folder(name: str) -> str:
+    return "_".join("".join(c if c.isalnum() else " " for c in name).split())
+
+
+def run(name: str, motion_capture: Path, out: Path, extra: list[str]) -> dict[str, float]:
+    """Train and measure one row, unless that has been done; its figures."""
+    figures = out / folder(name) / "prior.json"
+    if not figures.is_file():
+        configs = [f"--config={HERE / 'base.yaml'}", f"--config={HERE / 'photographs' / 'aae.yaml'}"]
+        where = [f"--trainer.logger.init_args.save_dir={out}", f"--trainer.logger.init_args.name={folder(name)}"]
+        changes = [change.replace("OCCUPANCY", str(out / "occupancy.npz")) for change in ROWS[name]]
+        motion = f"{_D}.motion_capture={motion_capture}"
+        _mpose3d("fit", *configs, *where, motion, "--trainer.enable_progress_bar=false", *extra, *changes)
+        _evaluate(motion_capture, out / folder(name))
+    return json.loads(figures.read_text())
+
+
+def _evaluate(motion_capture: Path, row: Path) -> None:
+    _mpose3d(
+        "prior",
+        "evaluate",
+        f"--motion_capture={motion_capture}",
+        f"--weights={row / 'network.safetensors'}",
+        f"--out={row}",
+    )
+
+
+def _mpose3d(*words: str) -> None:
+    subprocess.run([sys.executable, "-m", "mpose3d", *words], check=True)
+
+
+def markdown(table: dict[str, dict[str, float]]) -> str:
+    lines = ["| changed | " + " | ".join(_COLUMNS) + " |", "|---" * (1 + len(_COLUMNS)) + "|"]
+    for name, figures in table.items():
+        lines.append(f"| {name} | " + " | ".join(show(figures) for show in _COLUMNS.values()) + " |")
+    return "\n".join(lines)
+
+
+def validation_curves(out: Path, names: list[str]) -> dict[str, tuple[list[float], list[float]]]:
+    """`row/metric` -> steps and values, from the CSV logs."""
+    series: dict[str, tuple[list[float], list[float]]] = {}
+    for name in names:
+        with (out / folder(name) / "metrics.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        for key in rows[0]:
+            points = [(float(row["step"]), float(row[key])) for row in rows if row[key] and key.startswith("val/")]
+            if points:
+                steps, values = zip(*points, strict=True)
+                series[f"{name}/{key.removeprefix('val/')}"] = (list(steps), list(values))
+    return series
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--motion_capture", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("out/ablations"))
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW", help=f"of {list(ROWS)}")
+    parser.add_argument("--epochs", type=int, default=8, help="of 500 steps")
+    arguments, extra = parser.parse_known_args()
+    out = arguments.out
+    if not (out / "occupancy.npz").is_file():
+        motion = f"--motion_capture={arguments.motion_capture}"
+        _mpose3d("prior", "occupancy", motion, f"--out={out / 'occupancy.npz'}")
+    extra = [f"--trainer.max_epochs={arguments.epochs}", *extra]
+    table = {name: run(name, arguments.motion_capture, out, extra) for name in arguments.rows}
+    print(markdown(table))
+    write_picture(out / "curves.png", curves(validation_curves(out, arguments.rows)))
+
+
+if __name__ == "__main__":
+    main()
