@@ -21,6 +21,7 @@ from mpose3d.data.keypoints import PictureKeypoints, read_keypoints, with_sizes
 from mpose3d.data.letterbox import IMAGE_SUFFIXES, Letterbox, read_image, read_letterboxed, to_tensor
 from mpose3d.geometry.camera import Camera
 from mpose3d.lifting import enough_joints, lift_people
+from mpose3d.metrics.functional import bounding_box
 from mpose3d.networks.backends import Backend, Precision, accelerate
 from mpose3d.networks.cross_modal import CrossModalNetwork, Detection
 from mpose3d.networks.keypoint_lifter import FEWEST_JOINTS, KeypointLifter
@@ -41,6 +42,9 @@ TEACHER_SIZE = 368
 
 #: focal length over the longer side of a photograph whose camera nobody knows (`Camera.for_image`)
 FOCAL_RATIO = 0.8
+
+# a person's score from a picture that was turned counts a little less: people are upright more often than not
+_UPRIGHT_FIRST = 0.9
 
 # pictures whose people are held in memory between the networks and the files
 _LIFTED = 256
@@ -108,6 +112,7 @@ class PeopleReader:
         teacher_size: side of the teacher's input in pixels.
         max_people: most people, the best.
         threshold: least score of a person: the probability of a root, by keypoints the mean height of its peaks.
+        turned: by keypoints, show the teacher the image in all four positions (`teacher_people`).
         backend, precision: see `accelerate`; "keypoints" runs the teacher by them.
     """
 
@@ -119,6 +124,7 @@ class PeopleReader:
         teacher_size: int | None = None,
         max_people: int = 20,
         threshold: float = 0.5,
+        turned: bool = False,
         backend: Backend = "eager",
         precision: Precision = "float32",
     ) -> None:
@@ -129,7 +135,7 @@ class PeopleReader:
             )
         self.teacher, self.network = teacher.eval(), network.eval()
         self.pathway = pathway
-        self.max_people, self.threshold = max_people, threshold
+        self.max_people, self.threshold, self.turned = max_people, threshold, turned
         if isinstance(network, KeypointLifter):
             self.side = teacher_size or TEACHER_SIZE
             self._ratio, self._focal_ratio = 1.0, FOCAL_RATIO
@@ -162,18 +168,56 @@ class PeopleReader:
         """
         if self.pathway != "keypoints":
             return self._run(image)
-        layout = self.teacher.layout
-        k_q = parse(self._run(image), layout, self.teacher.stride)
-        points, visible = layout.to_skeleton(k_q.points, k_q.visible & k_q.valid[..., None])
-        score = k_q.scores.sum(-1) / k_q.visible.sum(-1).clamp_min(1)
-        valid = k_q.valid & enough_joints(visible) & (score >= self.threshold)
-        # `parse` has them best first
-        points, visible, score, valid = (part[:, : self.max_people] for part in (points, visible, score, valid))
+        points, visible, score = (part[:, : self.max_people] for part in self.teacher_people(image))
+        valid = enough_joints(visible) & (score >= self.threshold)
         people = self.network(points, visible, Camera.for_image(self.side, self.side, self._focal_ratio))
         # a joint that was seen is where it was seen
         joints_px = torch.where(visible[..., None], points, people.joints_px)
         roots = Roots(joints_px[..., SKELETON.root, :], score, valid)
         return Detection(roots, people._replace(joints_px=joints_px))
+
+    @torch.inference_mode()
+    def teacher_people(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """k_q of square images, best first: joints (B, P, 15, 2) px, visible (B, P, 15), mean height of peaks (B, P).
+
+        With `turned`, of the image in all four positions: a teacher knows people upright, and sees those who lie, or
+        stand on their hands, better when the picture is turned. Who is seen in several is kept from the best.
+        """
+        layout, turns = self.teacher.layout, 4 if self.turned else 1
+        maps = self._run(torch.cat([torch.rot90(image, turn, (2, 3)) for turn in range(turns)]))
+        k_q = parse(maps, layout, self.teacher.stride)
+        points, visible = layout.to_skeleton(k_q.points, k_q.visible & k_q.valid[..., None])
+        total = torch.where(k_q.valid, k_q.scores.sum(-1), 0)
+        score = total / k_q.visible.sum(-1).clamp_min(1)
+        if turns == 1:
+            return points, visible, score
+        # (turns * B, P, ...) -> turned back -> (B, turns * P, ...)
+        parts = [part.unflatten(0, (turns, -1)) for part in (points, visible, score, total)]
+        back = [parts[0][0]]
+        for turn in range(1, turns):
+            x, y = parts[0][turn].unbind(-1)
+            for _ in range(turn):
+                x, y = self.side - 1 - y, x
+            back.append(torch.stack([x, y], dim=-1))
+        parts[0] = torch.stack(back)
+        points, visible, score, total = (part.transpose(0, 1).flatten(1, 2) for part in parts)
+        total[:, k_q.valid.shape[1] :] *= _UPRIGHT_FIRST
+        order = total.argsort(dim=1, descending=True)
+        turn = torch.arange(order.shape[1], device=order.device) // k_q.valid.shape[1]
+        points, visible, score = (_taken(part, order) for part in (points, visible, score))
+        # whoever lies mostly within the box of somebody better, seen in another position, is the same person
+        box = bounding_box(points, visible)
+        side = (
+            torch.minimum(box[:, :, None, 2:], box[:, None, :, 2:])
+            - torch.maximum(box[:, :, None, :2], box[:, None, :, :2])
+        ).clamp_min(0)
+        area = (box[..., 2:] - box[..., :2]).prod(-1)
+        shared = side.prod(-1) > 0.5 * torch.minimum(area[:, :, None], area[:, None, :])
+        other = turn[order][:, :, None] != turn[order][:, None, :]
+        again = (shared & other).tril(-1).any(-1)
+        first = again.long().argsort(dim=1, stable=True)
+        visible, score = visible & ~again[..., None], torch.where(again, 0, score)
+        return _taken(points, first), _taken(visible, first), _taken(score, first)
 
     def read(self, image: np.ndarray, box: Letterbox) -> PhotographPeople:
         """A letterboxed photograph (side, side, 3) uint8 RGB -> its people, in pixels of the photograph."""
@@ -211,6 +255,12 @@ class PeopleReader:
         return to_tensor(image)[None].to(next(self.network.parameters()).device)
 
 
+def _taken(part: Tensor, order: Tensor) -> Tensor:
+    """(B, P, ...) in the order (B, P) of people."""
+    index = order.reshape(*order.shape, *(1 for _ in part.shape[2:])).expand_as(part)
+    return part.gather(1, index)
+
+
 def _skeleton() -> dict[str, Any]:
     return {"names": list(SKELETON.names), "limbs": [list(limb) for limb in SKELETON.limbs]}
 
@@ -225,6 +275,7 @@ def infer(
     teacher_size: int | None = None,
     max_people: int = 20,
     threshold: float = 0.3,
+    turned: bool = True,
     overlay: bool = True,
     page: bool = True,
     teacher_people: bool = False,
@@ -247,6 +298,8 @@ def infer(
             by the pathway "image".
         max_people: most people in a photograph.
         threshold: least score of a person.
+        turned: by "keypoints", look at the photograph from all four sides: finds people who lie or stand on their
+            hands, at four times the cost.
         overlay: draw the people over the photograph beside a 3D view (NAME.png).
         page: write a page in which the 3D people can be turned (NAME.html).
         teacher_people: write the teacher's own 2D people too (NAME.teacher.json), for `evaluate 2d`.
@@ -262,7 +315,7 @@ def infer(
     teacher = teacher or MobilenetThin(str(assets.teacher_file("mobilenet_thin")))
     teacher_size = teacher_size or (None if pathway == "image" else TEACHER_SIZE)
     teacher, network = teacher.to(device), network.to(device)
-    reader = PeopleReader(teacher, network, pathway, teacher_size, max_people, threshold, backend, precision)
+    reader = PeopleReader(teacher, network, pathway, teacher_size, max_people, threshold, turned, backend, precision)
 
     failed = []
     for source, place in track(places, description="photographs"):

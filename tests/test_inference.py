@@ -17,7 +17,7 @@ from mpose3d.networks.keypoint_lifter import KeypointLifter
 from mpose3d.networks.teacher import SmallTeacher
 from mpose3d.poses.artificial import ArtificialPoses
 from mpose3d.poses.scenes import SceneSampler
-from mpose3d.representations.hmpaf import draw
+from mpose3d.representations.hmpaf import HMPAF, draw
 from mpose3d.skeleton import MPOSE3D, SKELETON
 
 
@@ -157,6 +157,48 @@ def test_by_keypoints_the_lifter_reads_what_the_teacher_sees(tmp_path):
     with torch.no_grad():
         again = lifter(given.float(), torch.ones(2, 15, dtype=torch.bool), Camera.for_image(512, 512)).joints
     np.testing.assert_allclose(found.joints_mm[place], again, rtol=1e-3, atol=1)
+
+
+class UprightTeacher(DrawnTeacher):
+    """Sees a person only where the head is above the pelvis, and knows how the image in front of it is turned."""
+
+    def encode(self, image):
+        self.turns = [int(corner) for corner in image[:, 0, :1, :1].flatten() * 4]
+        return super().encode(image)
+
+    def decode(self, v):
+        maps = []
+        for turn in self.turns:
+            joints = self.joints_px
+            for _ in range(turn):  # as torch.rot90 turns pixels
+                joints = torch.stack([joints[..., 1], 511 - joints[..., 0]], dim=-1)
+            upright = joints[..., SKELETON.index("neck"), 1] < joints[..., SKELETON.root, 1] - 20
+            visible = upright[..., None].expand(joints.shape[:3])
+            maps.append(draw(joints, visible, MPOSE3D, (v.shape[-2], v.shape[-1]), self.stride))
+        return HMPAF(*map(torch.cat, zip(*maps, strict=True)))
+
+
+def test_people_who_lie_are_seen_when_the_picture_is_turned():
+    """One upright, one on the head: both found once, where they are."""
+    person = SceneSampler(
+        ArtificialPoses(), Camera.for_image(256, 256), 256, (1, 1), (0.7, 0.7), 0.4, 0.0, free_rotation=0.0
+    )
+    generator = torch.Generator().manual_seed(3)
+    scene = next(s for s in (person.sample(1, generator) for _ in range(99)) if s.drawn.all())
+    pixels = Camera.for_image(256, 256).project(scene.joints)
+    both = torch.cat([pixels, 511 - pixels], dim=1)  # upper left, and upside down in the lower right
+    lifter = KeypointLifter(width=16, blocks=1).eval()
+    image = torch.zeros(1, 3, 512, 512)
+    # the colour of the upper left corner says how often the image was turned
+    for turn, (y, x) in enumerate(((0, 0), (0, 511), (511, 511), (511, 0))):
+        image[:, 0, y, x] = turn / 4
+    for turned, count in ((False, 1), (True, 2)):
+        reader = PeopleReader(UprightTeacher(both), lifter, "keypoints", 512, turned=turned)
+        roots, people = reader.detect(image)
+        found = people.joints_px[roots.valid]
+        assert len(found) == count
+        apart = (found[:, None] - both[0, None, :count]).norm(dim=-1).mean(-1)
+        assert apart.amin(1).max() < 6 and sorted(apart.argmin(1).tolist()) == list(range(count))
 
 
 def test_a_pathway_takes_the_weights_of_its_own_network(network, folder, tmp_path):
