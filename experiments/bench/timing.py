@@ -12,6 +12,7 @@ A row is a ratio against a named alternative that ran beside it:
 from __future__ import annotations
 
 import gc
+import itertools
 import json
 import os
 import platform
@@ -114,17 +115,20 @@ def write_results(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
     unfinished.replace(path)
 
 
+def shown(value: float, unit: str = "s") -> str:
+    """A figure as people read it; seconds as ms."""
+    return f"{1e3 * value:,.1f} ms" if unit == "s" else f"{value:,.4g} {unit}".rstrip()
+
+
 def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print the rows, one line each; times in seconds are shown in ms."""
-
-    def number(value: float, unit: str) -> str:
-        return f"{1e3 * value:.1f} ms" if unit == "s" else f"{value:,.4g} {unit}".rstrip()
-
-    lines = [("", "ours", "other", "ratio", "against")]
-    for row in rows:
-        unit = row.get("unit", "s")
-        ours, other = (number(row[key], unit) for key in ("ours", "other"))
-        lines.append((row["row"], ours, other, f"{row['ratio']:.3g}", str(row.get("against", ""))))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        print("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
+    """Print the rows, one line each, under the names of their tables."""
+    for table, under in itertools.groupby(rows, key=lambda row: row.get("table", "")):
+        lines = [(table, "ours", "other", "ratio", "asked", "against")]
+        for row in under:
+            unit = row.get("unit", "s")
+            ours, other = (shown(row[key], unit) for key in ("ours", "other"))
+            lines.append((row["row"], ours, other, f"{row['ratio']:.3g}", row.get("bar", ""), row.get("against", "")))
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        for line in lines:
+            print("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
+        print()

@@ -59,8 +59,10 @@ def export_pt2(network: nn.Module, example: Tensor, path: str | Path, descriptio
 
 def export_torchscript(network: nn.Module, example: Tensor, path: str | Path, description: str = "") -> None:
     """As TorchScript, for `torch.jit.load` and C++; the description is its extra file."""
+    batch = _two(example)
     with _quiet(), torch.no_grad():
-        program = torch.jit.trace(network, _two(example), strict=False)
+        network(batch)  # what is made once is made before, and not traced
+        program = torch.jit.trace(network, batch, strict=False)
         torch.jit.save(program, str(path), _extra_files={DESCRIPTION: description})
 
 

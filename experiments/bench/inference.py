@@ -1,0 +1,332 @@
+"""From photographs to people: latency for 1 to 20 people, the whole network against its peers, decoding.
+
+    python -m experiments.bench.inference [--weights FILE] [--repeats 15] [--out out/bench/inference.json]
+
+The pictures are renders, 720 px square, of 1 to 20 people who stand in rows. Renders do not look like people to a
+teacher trained on photographs: it runs in full, and then its maps are overwritten by maps drawn of the very people,
+so that everybody in the picture is found and grouped. The teacher is the lightweight one, with random weights unless
+`--weights` names its file: the time is the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import importlib.util
+import itertools
+import math
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from experiments.bench.peers import OpenPoseSixStages, ResNet50Regressor, randomise, yolo
+from experiments.bench.timing import Timing, interleaved, print_rows, write_results
+from mpose3d import assets
+from mpose3d.data.letterbox import letterbox, to_tensor
+from mpose3d.data.rendering import render
+from mpose3d.geometry.camera import Camera
+from mpose3d.geometry.kinematics import euler_to_rotation, rotate, translate
+from mpose3d.inference import PeopleReader
+from mpose3d.networks.backends import Backend, Precision, accelerate
+from mpose3d.networks.cross_modal import CrossModalNetwork, Detection
+from mpose3d.networks.keypoint_lifter import KeypointLifter
+from mpose3d.networks.photograph import PhotographNetwork
+from mpose3d.networks.teacher import LightweightOpenPose, Teacher
+from mpose3d.poses.artificial import ArtificialPoses
+from mpose3d.poses.scenes import Scenes
+from mpose3d.representations.hmpaf import HMPAF, People2D, draw, parse
+from mpose3d.representations.neural import NeuralGrid, People, Roots
+
+PEOPLE = (1, 5, 10, 20)
+SIDES = (224, 368)
+PICTURE = 720  # px
+THRESHOLD = 0.3
+
+Rows = list[dict[str, Any]]
+
+
+class Crowd:
+    """A picture of people who stand in rows of up to five, and where their joints are."""
+
+    def __init__(self, people: int) -> None:
+        self.people = people
+        camera = Camera.for_image(PICTURE, PICTURE)
+        columns = min(people, 5)
+        rows = math.ceil(people / columns)
+        at = [((p % columns + 0.5) / columns, (p // columns + 0.5) / rows) for p in range(people)]
+        generator = torch.Generator().manual_seed(people)
+        height = PICTURE * min(0.8 / rows, 1.6 / columns)
+        depth = torch.full((people,), camera.focal * 1700 / height)
+        upright = euler_to_rotation(torch.zeros(people, 3), torch.ones(people, 3))
+        poses = rotate(ArtificialPoses().sample(people, generator), upright)
+        joints = translate(poses, PICTURE * torch.tensor(at), depth, camera)[None]
+        drawn = torch.ones(joints.shape[:-1], dtype=torch.bool)
+        image = render(Scenes(joints, drawn[..., 0], drawn), camera, PICTURE, generator)
+        self.image = (255 * image[0].permute(1, 2, 0)).round().byte().numpy()
+        self.joints_px, self.drawn = camera.project(joints), drawn
+
+    def maps(self, teacher: Teacher, side: int) -> HMPAF:
+        """What a teacher that is always right sees of the picture at `side` pixels."""
+        points, visible = teacher.layout.from_skeleton((self.joints_px + 0.5) * side / PICTURE - 0.5, self.drawn)
+        size = (side // teacher.stride, side // teacher.stride)
+        return draw(points, visible, teacher.layout, size, teacher.stride)
+
+
+class AlwaysRight(Teacher):
+    """A teacher that runs in full, and gives the maps that it is told to give."""
+
+    def __init__(self, teacher: Teacher, maps: HMPAF) -> None:
+        super().__init__(teacher.layout, teacher.stride, teacher.v_channels, teacher.cut)
+        self.teacher, self.maps = teacher, maps
+
+    def features(self, image: Tensor) -> Tensor:
+        return self.teacher.features(image)
+
+    def stages(self, v: Tensor) -> list[HMPAF]:
+        self.teacher.stages(v)
+        return [HMPAF(*(part.to(v.device).expand(len(v), -1, -1, -1) for part in self.maps))]
+
+    def fold(self) -> None:
+        self.teacher.fold()
+
+
+class Contenders:
+    """What reads one picture, at one size of the teacher's input, `batch` times at once.
+
+    - `people`: letterboxed, and read by the whole network;
+    - `parsed`: letterboxed, through the teacher, its maps parsed: people in 2D;
+    - `lifted`: the same, and a lifting network once for each person: people in 3D.
+
+    The teacher is the same in all, fused and with its channels last.
+    """
+
+    def __init__(self, teacher: Teacher, network: CrossModalNetwork, crowd: Crowd, side: int, batch: int, device: str):
+        teacher = AlwaysRight(teacher, crowd.maps(teacher, side)).to(device)
+        self.layout, self.stride = teacher.layout, teacher.stride
+        self.picture, self.side, self.batch, self.device = crowd.image, side, batch, device
+        self.camera = Camera.for_image(side, side)
+        self.reader = PeopleReader(teacher, network, "hmpaf", side, threshold=THRESHOLD)
+        self.maps = accelerate(teacher, torch.zeros(1, 3, side, side, device=device))
+        self.lifter = KeypointLifter().to(device).eval()
+
+    def _images(self) -> Tensor:
+        images = [to_tensor(letterbox(self.picture, self.side)[0]) for _ in range(self.batch)]
+        return torch.stack(images).to(self.device)
+
+    def people(self) -> Detection:
+        return self.reader.detect(self._images())
+
+    @torch.inference_mode()
+    def parsed(self) -> People2D:
+        return parse(self.maps(self._images()), self.layout, self.stride)
+
+    @torch.inference_mode()
+    def lifted(self) -> list[People]:
+        found = self.parsed()
+        points, visible = self.layout.to_skeleton(found.points, found.visible)
+        at = found.valid.nonzero().tolist()
+        return [self.lifter(points[image, person], visible[image, person], self.camera) for image, person in at]
+
+
+def latency(network: CrossModalNetwork, teacher: Teacher, batch: int, repeats: int, device: str) -> Rows:
+    rows: Rows = []
+    for side in SIDES:
+        contenders = {n: Contenders(teacher, network, Crowd(n), side, batch, device) for n in PEOPLE}
+        found = {n: contenders[n].people().roots.valid.sum().item() / batch for n in PEOPLE}
+        names = ("people", "parsed", "lifted")
+        times = interleaved({f"{name} {n}": getattr(contenders[n], name) for n in PEOPLE for name in names}, repeats)
+        for n in PEOPLE:
+            ours = times[f"people {n}"]
+            common = {"table": f"photograph to people, {side} px, batch {batch}", "row": f"{n} people"}
+            common |= {"ours": ours.median, "found": found[n]}
+            if n > 1:
+                rows.append(common | _against(times["people 1"], ours, "the same, 1 person", bar="<= 1.1"))
+            rows.append(common | _against(times[f"parsed {n}"], ours, "the teacher and its parse (2D)"))
+            rows.append(common | _against(times[f"lifted {n}"], ours, "that, and a lifter for each person"))
+    return rows
+
+
+def _against(other: Timing, ours: Timing, against: str, **more: Any) -> dict[str, Any]:
+    return {"other": other.median, "ratio": ours.median / other.median, "against": against, **more}
+
+
+def peers(network: CrossModalNetwork, teacher: Teacher, repeats: int, folder: Path, compiled: bool) -> Rows:
+    """One photograph, batch 1, each at the size that it is made for."""
+    picture = Crowd(5).image
+    readers: dict[str, Callable[[], object]] = {}
+    for side in SIDES:
+        for backend, precision in _ways(compiled):
+            reader = PeopleReader(teacher, network, "hmpaf", side, 20, THRESHOLD, backend, precision)
+            readers[f"{side} {backend} {precision}"] = partial(_read, reader, picture)
+
+    functions: dict[str, Callable[[], object]] = {}
+    side = torch.rand(1, 3, 368, 368)
+    functions["OpenPose, six stages, at 368 px (2D)"] = partial(_call, randomise(OpenPoseSixStages()), side)
+    try:
+        pose, detector = yolo("yolo11n-pose", folder), yolo("yolo11n", folder)
+    except OSError as error:
+        print(f"without YOLO: {error}")
+    else:
+        image = torch.rand(1, 3, 640, 640)
+        functions["YOLO11n-pose at 640 px (2D)"] = partial(_call, pose, image)
+        functions["YOLO11n-pose at 640 px, fused (2D)"] = partial(_call, copy.deepcopy(pose).fuse(verbose=False), image)
+        regressor, detector = randomise(ResNet50Regressor()), detector.fuse(verbose=False)
+        for n in PEOPLE:
+            crops = torch.rand(n, 3, 256, 256)
+            name = f"top-down: YOLO11n at 640 px, ResNet-50 at 256 px on {n} people (3D)"
+            functions[name] = partial(_detect_and_regress, detector, regressor, image, crops)
+    times = interleaved(readers | functions, repeats)
+    bars = {("YOLO11n-pose at 640 px (2D)", 224): "<= 0.6", ("YOLO11n-pose at 640 px (2D)", 368): "<= 1.2"}
+    rows: Rows = []
+    for side in SIDES:
+        for backend, precision in _ways(compiled):
+            ours = times[f"{side} {backend} {precision}"]
+            plain = (backend, precision) == ("eager", "float32")
+            for name in functions if plain else [name for name in functions if name.startswith("YOLO")]:
+                more = {"bar": bars[name, side]} if (name, side) in bars and precision == "float32" else {}
+                row = {"table": "whole networks, batch 1", "row": f"ours at {side} px, {backend}, {precision}"}
+                rows.append(row | {"ours": ours.median} | _against(times[name], ours, name, **more))
+    return rows
+
+
+def _ways(compiled: bool) -> list[tuple[Backend, Precision]]:
+    ways: list[tuple[Backend, Precision]] = [("eager", "float32"), ("eager", "bfloat16")]
+    if importlib.util.find_spec("onnxruntime") and importlib.util.find_spec("onnxscript"):
+        ways.append(("onnxruntime", "float32"))
+    return [*ways, ("compile", "float32")] if compiled else ways
+
+
+def _read(reader: PeopleReader, picture: np.ndarray) -> object:
+    return reader.read(*letterbox(picture, reader.side))
+
+
+@torch.inference_mode()
+def _call(network: nn.Module, image: Tensor) -> object:
+    return network(image)
+
+
+@torch.inference_mode()
+def _detect_and_regress(detector: nn.Module, regressor: nn.Module, image: Tensor, crops: Tensor) -> object:
+    return detector(image), regressor(crops)
+
+
+def tuning(network: CrossModalNetwork, teacher: Teacher, repeats: int, device: str, compiled: bool) -> Rows:
+    """Every way to run the network against the plain one, image tensor to people."""
+    rows: Rows = []
+    ways = _ways(compiled) if device == "cpu" else _gpu_ways(compiled)
+    for side, batch in itertools.product(SIDES, (1, 8) if device == "cpu" else (1, 8, 32)):
+        image = torch.rand(batch, 3, side, side, device=device)
+        plain = PhotographNetwork(teacher, network, "hmpaf", 20, THRESHOLD).eval()
+        functions: dict[str, Callable[[], object]] = {"plain": partial(_call, plain, image)}
+        for way in ways:
+            functions[", ".join(way)] = partial(accelerate(plain, image[:1], *way), image)
+        times = interleaved(functions, repeats)
+        for name, ours in times.items():
+            row = {"table": f"ways to run, {side} px, batch {batch}", "row": name, "ours": ours.median / batch}
+            other = Timing(*(seconds / batch for seconds in times["plain"]))
+            if name != "plain":
+                row |= {"images_per_second": batch / ours.median}
+                rows.append(
+                    row | {"other": other.median, "ratio": row["ours"] / other.median, "against": "plain eager"}
+                )
+    return rows
+
+
+def _gpu_ways(compiled: bool) -> list[tuple[Backend, Precision]]:
+    backends: list[Backend] = ["eager", "cudagraph", *(["compile"] if compiled else [])]
+    precisions: tuple[Precision, ...] = ("float32", "bfloat16", "float16")
+    return list(itertools.product(backends, precisions))
+
+
+def decoding(network: CrossModalNetwork, repeats: int, device: str) -> Rows:
+    """M at root cells only, all in one batch, against what a loop does."""
+    representation, psi = network.representation, network.psi
+    generator = torch.Generator().manual_seed(0)
+    cells = representation.grid**2
+    s = 2 * torch.rand(1, representation.channels, representation.grid, representation.grid, generator=generator) - 1
+    grid = NeuralGrid(s.to(device), torch.zeros_like(s[:, :1]).to(device), torch.zeros_like(s[:, :2]).to(device))
+    every = torch.arange(cells, device=device)
+    px = (torch.stack([every % representation.grid, every // representation.grid], -1) + 0.5) * representation.stride
+
+    def roots(index: Tensor) -> Roots:
+        at = px[index][None]
+        return Roots(at, torch.ones_like(at[..., 0]), torch.ones_like(at[..., 0], dtype=torch.bool))
+
+    @torch.inference_mode()
+    def batched(index: Tensor) -> People:
+        return representation.decode(grid, roots(index), psi)
+
+    @torch.inference_mode()
+    def one_by_one(index: Tensor) -> list[People]:
+        return [representation.decode(grid, roots(cell), psi) for cell in index.split(1)]
+
+    people = torch.randperm(cells, generator=generator)[:20].to(device)
+    torch.testing.assert_close(
+        batched(people).joints[0], torch.cat([p.joints[0] for p in one_by_one(people)]), rtol=1e-4, atol=0.1
+    )
+    times = interleaved(
+        {
+            "10 roots": partial(batched, people[:10]),
+            "20 roots": partial(batched, people),
+            "all cells": partial(batched, every),
+            "10 roots one by one": partial(one_by_one, people[:10]),
+            "20 roots one by one": partial(one_by_one, people),
+            "all cells one by one": partial(one_by_one, every),
+        },
+        repeats,
+    )
+    rows: Rows = []
+    for name in ("10 roots", "20 roots", "all cells"):
+        row = {"table": "decoding (M)", "row": name, "ours": times[name].median}
+        bar = {"bar": "<= 0.1"} if name == "10 roots" else {}
+        rows.append(row | _against(times["all cells one by one"], times[name], "all cells one by one", **bar))
+        if name != "all cells":
+            rows.append(row | _against(times[f"{name} one by one"], times[name], "the same roots one by one"))
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", help="of the lightweight teacher; random by default")
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--threads", type=int, help="of PyTorch; by default as many as there are cores")
+    parser.add_argument("--device", default="cpu", help="cuda: the peers are left out")
+    parser.add_argument("--compiled", action="store_true", help="torch.compile too, which takes minutes")
+    parser.add_argument("--only", nargs="+", choices=("latency", "peers", "tuning", "decoding"))
+    parser.add_argument("--out", type=Path, default=Path("out/bench/inference.json"))
+    args = parser.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+
+    torch.manual_seed(0)
+    device, repeats = args.device, args.repeats
+    network = CrossModalNetwork.from_file(assets.weights_file("photographs")).to(device)
+    teacher = LightweightOpenPose(args.weights).eval() if args.weights else randomise(LightweightOpenPose())
+    teacher = teacher.to(device)
+    tables = {
+        "latency": lambda: [
+            row
+            for batch, times in ((1, repeats), (8, max(3, repeats // 3)))
+            for row in latency(network, teacher, batch, times, device)
+        ],
+        "peers": lambda: peers(network, teacher, repeats, args.out.parent / "peers", args.compiled),
+        "tuning": lambda: tuning(network, teacher, repeats, device, args.compiled),
+        "decoding": lambda: decoding(network, repeats, device),
+    }
+    chosen = args.only or [name for name in tables if name != "peers" or device == "cpu"]
+    command = f"python -m experiments.bench.inference{'' if device == 'cpu' else f' --device {device}'}"
+    rows: Rows = []
+    for name in chosen:
+        made = [row | {"command": f"{command} --only {name}"} for row in tables[name]()]
+        print_rows(made)
+        rows += made
+    write_results(args.out, rows)
+
+
+if __name__ == "__main__":
+    main()
