@@ -37,13 +37,18 @@ def test_parsing():
     assert sum(map(len, people)) >= 4 and geometry.same_people(maps, COCO_18, people) == 1
 
 
-def test_counted_flops():
-    """Of one linear layer: two for each weight and sample, and twice that again in the backward pass."""
+@pytest.mark.parametrize(
+    ("layer", "shape", "weights_used"),
+    [
+        (torch.nn.Linear(8, 3, bias=False), (4, 8), 4 * 8 * 3),
+        (torch.nn.Conv2d(8, 6, 3, padding=1), (2, 8, 5, 5), 2 * 25 * 8 * 6 * 9),
+        (torch.nn.Conv2d(8, 8, 3, padding=1, groups=8), (2, 8, 5, 5), 2 * 25 * 8 * 9),
+    ],
+    ids=["linear", "convolution", "depthwise"],
+)
+def test_counted_flops(layer, shape, weights_used):
+    """Two for each use of a weight, and twice that again in the backward pass."""
     from experiments.bench.steps import flops
 
-    class Step(torch.nn.Linear):
-        def training_step(self, batch, batch_idx):
-            return self(batch).sum()
-
-    batch = torch.rand(4, 8, requires_grad=True)
-    assert flops(Step(8, 3), batch) == (2 * 4 * 8 * 3, 3 * 2 * 4 * 8 * 3)
+    layer.training_step = lambda batch, batch_idx: layer(batch).sum()
+    assert flops(layer, torch.rand(shape, requires_grad=True)) == (2 * weights_used, 3 * 2 * weights_used)

@@ -25,7 +25,7 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from torch.nn.utils import clip_grad_norm_
 from torch.utils.data import DataLoader
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from experiments.bench.stages import STAGES, batch, build
 from experiments.bench.timing import print_rows, write_results
@@ -103,9 +103,19 @@ def matmul_seconds(size: int, device: str) -> float:
     return _now() - start
 
 
+def _convolution_backward(grad, x, weight, *options: Any, out_shape: Any = None) -> int:
+    """FLOPs of the gradients of a convolution's input and weight, as many each as forward.
+
+    PyTorch's own count takes a convolution in groups, backward, for a full one.
+    """
+    transposed, wanted = options[4], options[-1]
+    return sum(wanted[:2]) * conv_flop_count(x, weight, grad, transposed)
+
+
 def flops(stage: Stage, data: Any) -> tuple[int, int]:
     """FLOPs of the forward pass, the losses included, and of forward and backward pass."""
-    with FlopCounterMode(display=False) as counter:
+    mapping = {torch.ops.aten.convolution_backward: _convolution_backward}
+    with FlopCounterMode(display=False, custom_mapping=mapping) as counter:
         loss = stage.training_step(data, 0)
         forward = counter.get_total_flops()
         loss.backward()
