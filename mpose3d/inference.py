@@ -40,6 +40,9 @@ Through = Literal["keypoints", "maps"]
 #: side of a teacher's input where nothing else is asked for: what OpenPose and its kin were trained at
 TEACHER_SIZE = 368
 
+#: and by keypoints, where a person who is larger in cells has its joints better placed
+KEYPOINTS_SIZE = 544
+
 #: focal length over the longer side of a photograph whose camera nobody knows (`Camera.for_image`)
 FOCAL_RATIO = 0.8
 
@@ -137,7 +140,7 @@ class PeopleReader:
         self.pathway = pathway
         self.max_people, self.threshold, self.turned = max_people, threshold, turned
         if isinstance(network, KeypointLifter):
-            self.side = teacher_size or TEACHER_SIZE
+            self.side = teacher_size or KEYPOINTS_SIZE
             self._ratio, self._focal_ratio = 1.0, FOCAL_RATIO
             self._accelerate(teacher, backend, precision)
             return
@@ -294,8 +297,8 @@ def infer(
         weights: `network.safetensors` of a stage; by default the weights that ship with the package.
         teacher: the 2D network; by default mobilenet_thin, which is fetched on first use.
         pathway: "keypoints", "hmpaf" or "image", see docs/flow.md.
-        teacher_size: side of the teacher's input in pixels: more finds smaller people; by default 368, or the network's
-            by the pathway "image".
+        teacher_size: side of the teacher's input in pixels: more finds smaller people; by default 544 by "keypoints",
+            368 by "hmpaf", and the network's by "image".
         max_people: most people in a photograph.
         threshold: least score of a person.
         turned: by "keypoints", look at the photograph from all four sides: finds people who lie or stand on their
@@ -313,7 +316,7 @@ def infer(
     places = output_places([Path(path) for path in paths])
     network = read_lifter("keypoints" if pathway == "keypoints" else "maps", weights)
     teacher = teacher or MobilenetThin(str(assets.teacher_file("mobilenet_thin")))
-    teacher_size = teacher_size or (None if pathway == "image" else TEACHER_SIZE)
+    teacher_size = teacher_size or {"keypoints": KEYPOINTS_SIZE, "hmpaf": TEACHER_SIZE, "image": None}[pathway]
     teacher, network = teacher.to(device), network.to(device)
     reader = PeopleReader(teacher, network, pathway, teacher_size, max_people, threshold, turned, backend, precision)
 
