@@ -46,8 +46,9 @@ KEYPOINTS_SIZE = 544
 #: focal length over the longer side of a photograph whose camera nobody knows (`Camera.for_image`)
 FOCAL_RATIO = 0.8
 
-# a person's score from a picture that was turned counts a little less: people are upright more often than not
-_UPRIGHT_FIRST = 0.9
+# people are upright more often than not: who is seen in a picture that was turned counts a little less against somebody
+# in the same place, and has to be surer to count at all, since patterns of any kind look like somebody from one side
+_UPRIGHT_FIRST, _SURER = 0.9, 0.65
 
 # pictures whose people are held in memory between the networks and the files
 _LIFTED = 256
@@ -205,6 +206,7 @@ class PeopleReader:
         parts[0] = torch.stack(back)
         points, visible, score, total = (part.transpose(0, 1).flatten(1, 2) for part in parts)
         total[:, k_q.valid.shape[1] :] *= _UPRIGHT_FIRST
+        score[:, k_q.valid.shape[1] :] *= _SURER
         order = total.argsort(dim=1, descending=True)
         turn = torch.arange(order.shape[1], device=order.device) // k_q.valid.shape[1]
         points, visible, score = (_taken(part, order) for part in (points, visible, score))
