@@ -168,6 +168,7 @@ def main() -> None:
     found = []
     for name in args.stages:
         found += rows(name, args.turns, args.steps, args.matrix, device, command)
+    found.sort(key=lambda row: row["table"], reverse=True)  # the steps of all stages, then their shares of the peak
     print_rows(found)
     write_results(args.out, found)
 
