@@ -26,12 +26,11 @@ from torch import Tensor, nn
 
 from experiments.bench.peers import OpenPoseSixStages, ResNet50Regressor, randomise, yolo
 from experiments.bench.timing import Timing, interleaved, print_rows, write_results
-from mpose3d import assets
 from mpose3d.data.letterbox import letterbox, to_tensor
 from mpose3d.data.rendering import render
 from mpose3d.geometry.camera import Camera
 from mpose3d.geometry.kinematics import euler_to_rotation, rotate, translate
-from mpose3d.inference import PeopleReader
+from mpose3d.inference import Pathway, PeopleReader, read_lifter
 from mpose3d.networks.backends import Backend, Precision, accelerate
 from mpose3d.networks.cross_modal import CrossModalNetwork, Detection
 from mpose3d.networks.keypoint_lifter import KeypointLifter
@@ -48,6 +47,7 @@ PICTURE = 720  # px
 THRESHOLD = 0.3
 
 Rows = list[dict[str, Any]]
+Networks = dict[Pathway, CrossModalNetwork | KeypointLifter]
 
 
 class Crowd:
@@ -98,32 +98,40 @@ class AlwaysRight(Teacher):
 class Contenders:
     """What reads one picture, at one size of the teacher's input, `batch` times at once.
 
-    - `people`: letterboxed, and read by the whole network;
-    - `parsed`: letterboxed, through the teacher, its maps parsed: people in 2D;
-    - `lifted`: the same, and a lifting network once for each person: people in 3D.
+    - "hmpaf": letterboxed, and read by the whole network;
+    - "keypoints": letterboxed, through the teacher, its maps parsed, the people lifted all at once;
+    - "parse": the same as far as the parse, people in 2D;
+    - "one by one": the same, and the lifter once for each person.
 
     The teacher is the same in all, fused and with its channels last.
     """
 
-    def __init__(self, teacher: Teacher, network: CrossModalNetwork, crowd: Crowd, side: int, batch: int, device: str):
+    def __init__(self, teacher: Teacher, networks: Networks, crowd: Crowd, side: int, batch: int, device: str) -> None:
         teacher = AlwaysRight(teacher, crowd.maps(teacher, side)).to(device)
         self.layout, self.stride = teacher.layout, teacher.stride
         self.picture, self.side, self.batch, self.device = crowd.image, side, batch, device
         self.camera = Camera.for_image(side, side)
-        self.reader = PeopleReader(teacher, network, "hmpaf", side, threshold=THRESHOLD)
+        self.lifter = networks["keypoints"]
+        self.readers = {
+            pathway: PeopleReader(teacher, network, pathway, side, threshold=THRESHOLD)
+            for pathway, network in networks.items()
+        }
         self.maps = accelerate(teacher, torch.zeros(1, 3, side, side, device=device))
-        self.lifter = KeypointLifter().to(device).eval()
 
-    def _images(self) -> Tensor:
+    def functions(self) -> dict[str, Callable[[], object]]:
+        through = {pathway: partial(self.people, pathway) for pathway in self.readers}
+        return through | {"parse": self.parsed, "one by one": self.lifted}
+
+    def images(self) -> Tensor:
         images = [to_tensor(letterbox(self.picture, self.side)[0]) for _ in range(self.batch)]
         return torch.stack(images).to(self.device)
 
-    def people(self) -> Detection:
-        return self.reader.detect(self._images())
+    def people(self, pathway: Pathway) -> Detection:
+        return self.readers[pathway].detect(self.images())
 
     @torch.inference_mode()
     def parsed(self) -> People2D:
-        return parse(self.maps(self._images()), self.layout, self.stride)
+        return parse(self.maps(self.images()), self.layout, self.stride)
 
     @torch.inference_mode()
     def lifted(self) -> list[People]:
@@ -133,21 +141,22 @@ class Contenders:
         return [self.lifter(points[image, person], visible[image, person], self.camera) for image, person in at]
 
 
-def latency(network: CrossModalNetwork, teacher: Teacher, batch: int, repeats: int, device: str) -> Rows:
+def latency(networks: Networks, teacher: Teacher, batch: int, repeats: int, device: str) -> Rows:
     rows: Rows = []
     for side in SIDES:
-        contenders = {n: Contenders(teacher, network, Crowd(n), side, batch, device) for n in PEOPLE}
-        found = {n: contenders[n].people().roots.valid.sum().item() / batch for n in PEOPLE}
-        names = ("people", "parsed", "lifted")
-        times = interleaved({f"{name} {n}": getattr(contenders[n], name) for n in PEOPLE for name in names}, repeats)
-        for n in PEOPLE:
-            ours = times[f"people {n}"]
-            common = {"table": f"photograph to people, {side} px, batch {batch}", "row": f"{n} people"}
-            common |= {"ours": ours.median, "found": found[n]}
-            if n > 1:
-                rows.append(common | _against(times["people 1"], ours, "the same, 1 person", bar="<= 1.1"))
-            rows.append(common | _against(times[f"parsed {n}"], ours, "the teacher and its parse (2D)"))
-            rows.append(common | _against(times[f"lifted {n}"], ours, "that, and a lifter for each person"))
+        contenders = {n: Contenders(teacher, networks, Crowd(n), side, batch, device) for n in PEOPLE}
+        functions = {(name, n): run for n in PEOPLE for name, run in contenders[n].functions().items()}
+        times = interleaved(functions, repeats)
+        for pathway in networks:
+            for n in PEOPLE:
+                ours = times[pathway, n]
+                found = int(contenders[n].people(pathway).roots.valid.sum()) // batch
+                row = {"table": f"photograph to people, {side} px, batch {batch}", "row": f"{pathway}, {n} people"}
+                row |= {"ours": ours.median, "found": found}
+                if n > 1:
+                    rows.append(row | _against(times[pathway, 1], ours, "the same, 1 person", bar="<= 1.1"))
+                rows.append(row | _against(times["parse", n], ours, "the teacher and its parse (2D)"))
+                rows.append(row | _against(times["one by one", n], ours, "lifted one by one"))
     return rows
 
 
@@ -155,18 +164,19 @@ def _against(other: Timing, ours: Timing, against: str, **more: Any) -> dict[str
     return {"other": other.median, "ratio": ours.median / other.median, "against": against, **more}
 
 
-def peers(network: CrossModalNetwork, teacher: Teacher, repeats: int, folder: Path, compiled: bool) -> Rows:
+def peers(networks: Networks, teacher: Teacher, repeats: int, folder: Path, compiled: bool) -> Rows:
     """One photograph, batch 1, each at the size that it is made for."""
-    picture = Crowd(5).image
-    readers: dict[str, Callable[[], object]] = {}
-    for side in SIDES:
-        for backend, precision in _ways(compiled):
-            reader = PeopleReader(teacher, network, "hmpaf", side, 20, THRESHOLD, backend, precision)
-            readers[f"{side} {backend} {precision}"] = partial(_read, reader, picture)
+    crowd = Crowd(5)
+    kinds = [(side, pathway, way) for side in SIDES for pathway in networks for way in _ways(compiled)]
+    readers = {}
+    for side, pathway, way in kinds:
+        sees = AlwaysRight(teacher, crowd.maps(teacher, side)) if way[0] == "eager" else teacher
+        reader = PeopleReader(sees, networks[pathway], pathway, side, 20, THRESHOLD, *way)
+        readers[side, pathway, way] = partial(_read, reader, crowd.image)
 
     functions: dict[str, Callable[[], object]] = {}
-    side = torch.rand(1, 3, 368, 368)
-    functions["OpenPose, six stages, at 368 px (2D)"] = partial(_call, randomise(OpenPoseSixStages()), side)
+    image = torch.rand(1, 3, 368, 368)
+    functions["OpenPose, six stages, at 368 px (2D)"] = partial(_call, randomise(OpenPoseSixStages()), image)
     try:
         pose, detector = yolo("yolo11n-pose", folder), yolo("yolo11n", folder)
     except OSError as error:
@@ -183,14 +193,13 @@ def peers(network: CrossModalNetwork, teacher: Teacher, repeats: int, folder: Pa
     times = interleaved(readers | functions, repeats)
     bars = {("YOLO11n-pose at 640 px (2D)", 224): "<= 0.6", ("YOLO11n-pose at 640 px (2D)", 368): "<= 1.2"}
     rows: Rows = []
-    for side in SIDES:
-        for backend, precision in _ways(compiled):
-            ours = times[f"{side} {backend} {precision}"]
-            plain = (backend, precision) == ("eager", "float32")
-            for name in functions if plain else [name for name in functions if name.startswith("YOLO")]:
-                more = {"bar": bars[name, side]} if (name, side) in bars and precision == "float32" else {}
-                row = {"table": "whole networks, batch 1", "row": f"ours at {side} px, {backend}, {precision}"}
-                rows.append(row | {"ours": ours.median} | _against(times[name], ours, name, **more))
+    for side, pathway, way in kinds:
+        ours = times[side, pathway, way]
+        plain = way == ("eager", "float32")
+        for name in functions if plain else [name for name in functions if name.startswith("YOLO")]:
+            row = {"table": "whole networks, batch 1", "row": f"{pathway} at {side} px, {', '.join(way)}"}
+            bar = {"bar": bars[name, side]} if plain and (name, side) in bars else {}
+            rows.append(row | {"ours": ours.median} | _against(times[name], ours, name, **bar))
     return rows
 
 
@@ -305,16 +314,17 @@ def main() -> None:
 
     torch.manual_seed(0)
     device, repeats = args.device, args.repeats
-    network = CrossModalNetwork.from_file(assets.weights_file("photographs")).to(device)
+    network = read_lifter("maps").to(device)
+    networks: Networks = {"keypoints": read_lifter("keypoints").to(device), "hmpaf": network}
     teacher = LightweightOpenPose(args.weights).eval() if args.weights else randomise(LightweightOpenPose())
     teacher = teacher.to(device)
     tables = {
         "latency": lambda: [
             row
             for batch, times in ((1, repeats), (8, max(3, repeats // 3)))
-            for row in latency(network, teacher, batch, times, device)
+            for row in latency(networks, teacher, batch, times, device)
         ],
-        "peers": lambda: peers(network, teacher, repeats, args.out.parent / "peers", args.compiled),
+        "peers": lambda: peers(networks, teacher, repeats, args.out.parent / "peers", args.compiled),
         "tuning": lambda: tuning(network, teacher, repeats, device, args.compiled),
         "decoding": lambda: decoding(network, repeats, device),
     }

@@ -67,12 +67,12 @@ def picture(results: dict[str, Any], path: Path) -> bool:
     panels: dict[str, dict[str, dict[int, float]]] = {}
     for row in results["rows"]:
         size = re.fullmatch(r"photograph to people, (\d+ px), batch 1", row.get("table", ""))
-        people = re.fullmatch(r"(\d+) people", row["row"])
+        people = re.fullmatch(r"(\w+), (\d+) people", row["row"])
         if size and people:
             curves = panels.setdefault(size[1], {})
-            curves.setdefault("mpose3d (3D)", {})[int(people[1])] = row["ours"]
+            curves.setdefault(people[1], {})[int(people[2])] = row["ours"]
             if not row["against"].startswith("the same"):
-                curves.setdefault(row["against"], {})[int(people[1])] = row["other"]
+                curves.setdefault(row["against"], {})[int(people[2])] = row["other"]
     if not panels:
         return False
     figure = Figure(figsize=(4.2 * len(panels), 3.2), layout="constrained")
