@@ -25,9 +25,13 @@ check: install
 demo: install
 	$(BIN)/python -m experiments.demo --out $(OUT)/demo
 
+# an hour on two cores; the machine should have nothing else to do
+BENCHES := inference drawing scenes steps geometry metrics prior photographs memory scale
+
 bench: install
-	$(BIN)/python -m experiments.bench.metrics
-	$(BIN)/python -m experiments.bench.prior
+	for name in $(BENCHES); do $(BIN)/python -m experiments.bench.$$name || exit 1; done
+	$(BIN)/python -m experiments.bench.memory --size source
+	$(BIN)/python -m experiments.bench.report
 
 clean:
 	rm -rf $(VENV) $(OUT)
