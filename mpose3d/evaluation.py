@@ -225,7 +225,7 @@ def _assigned_lsp14(
     # 3DPW's principal point is the middle of the picture
     size = tuple(round(2 * side) for side in sequence.cam_intrinsics[:2, 2].tolist())
     annotated, visible = COCO_18.to_skeleton(sequence.poses2d[..., :2], sequence.poses2d[..., 2] > 0)
-    files = sorted(folder.glob("image_*.json"))
+    files = sorted(path for path in folder.glob("image_*.json") if not path.name.endswith(".teacher.json"))
     if not files:
         raise FileNotFoundError(f"{folder}: no image_*.json, yet the annotation of {sequence.name} is given")
     for file in files:

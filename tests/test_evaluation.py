@@ -123,6 +123,7 @@ class TestMupots:
                 scale = np.array(sizes[name]) / np.array(official[name])
                 small = (ours[key] + 0.5) * scale - 0.5
                 write_people(tmp_path / "out" / name / f"{frame[:-3]}.json", small, ours[key[:-2] + "mm"], sizes[name])
+        (tmp_path / "out/TS3/img_000000.teacher.json").write_text("{}")  # not a prediction
         (from_folder, _), (from_npz, _) = (
             score_mupots(root, path) for path in (tmp_path / "out", save(tmp_path / "p.npz", ours))
         )

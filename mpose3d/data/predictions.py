@@ -134,6 +134,8 @@ def _read_mupots_folder(folder: Path, name: str) -> _Frames:
     width, height = official_size(name)
     frames = {}
     for path in sorted(folder.glob("img_*.json")):
+        if path.name.endswith(".teacher.json"):  # the teacher's own people, for `evaluate 2d`
+            continue
         number = path.stem.removeprefix("img_")
         if not number.isdecimal():
             raise ValueError(f"{path}: expected a name like img_000000.json")
