@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
-from experiments.bench import drawing, geometry
+from experiments.bench import drawing, geometry, report, timing
 from mpose3d.geometry.kinematics import canonical_to_local, local_to_canonical
 from mpose3d.poses.artificial import ArtificialPoses
-from mpose3d.representations.hmpaf import draw
+from mpose3d.representations.hmpaf import draw, parse
 from mpose3d.skeleton import COCO_18, MPOSE3D
 
 
@@ -52,3 +54,67 @@ def test_counted_flops(layer, shape, weights_used):
 
     layer.training_step = lambda batch, batch_idx: layer(batch).sum()
     assert flops(layer, torch.rand(shape, requires_grad=True)) == (2 * weights_used, 3 * 2 * weights_used)
+
+
+def test_peers_have_the_published_sizes():
+    """OpenPose for COCO has 52,311,446 parameters, ResNet-50 without its classifier 23,508,032."""
+    from experiments.bench.peers import OpenPoseSixStages, ResNet50Regressor
+
+    with torch.device("meta"):
+        openpose, regressor = OpenPoseSixStages(), ResNet50Regressor()
+    assert sum(p.numel() for p in openpose.parameters()) == 52_311_446
+    assert openpose(torch.empty(1, 3, 64, 64, device="meta")).shape == (1, 38 + 19, 8, 8)
+    assert sum(p.numel() for p in regressor.parameters()) == 23_508_032 + 2048 * 45 + 45
+    assert regressor(torch.empty(2, 3, 256, 256, device="meta")).shape == (2, 15, 3)
+
+
+def test_pictures_hold_the_people_that_are_timed():
+    """Everybody is in the picture, and the parse finds everybody in the maps."""
+    from experiments.bench.inference import Crowd
+    from mpose3d.networks.teacher import SmallTeacher
+
+    teacher = SmallTeacher("openpose18", width=8, stride=8)
+    for people in (1, 5, 20):
+        crowd = Crowd(people)
+        assert crowd.image.shape == (720, 720, 3) and crowd.image.std() > 10
+        roots = crowd.joints_px[0, :, -1]
+        assert len(roots) == people and roots.min() > 0 and roots.max() < 720
+        found = int(parse(crowd.maps(teacher, 368), COCO_18).valid.sum())
+        assert abs(found - people) <= people // 10
+
+
+def test_times_are_taken_in_turn():
+    called = []
+    times = timing.interleaved({"a": lambda: called.append("a"), "b": lambda: called.append("b")}, 3, warmup=1)
+    assert called == ["a", "b"] * 4
+    assert all(0 <= t.low <= t.median <= t.high for t in times.values())
+
+
+ROW = {"table": "T", "row": "r | 1", "ours": 0.5, "other": 1.0, "ratio": 0.5, "against": "x", "command": "python -m c"}
+
+
+def test_results_fill_the_page(tmp_path):
+    with pytest.raises(ValueError, match="'r' has no 'ratio'"):
+        timing.write_results(tmp_path / "a.json", [{"row": "r", "ours": 1, "other": 1, "command": "c"}])
+    assert not list(tmp_path.iterdir())
+    timing.write_results(tmp_path / "new" / "a.json", [ROW, ROW | {"row": "s", "bar": "<= 0.6", "table": "U"}])
+    results = json.loads((tmp_path / "new" / "a.json").read_text())
+    assert results["machine"]["torch"] == torch.__version__
+
+    page = "before\n<!-- a -->\nold\n<!-- end -->\nbetween\n<!-- b -->\nkept\n<!-- end -->\nafter\n"
+    filled, left = report.fill(page, {"a": results, "c": results})
+    assert left == ["c"] and "old" not in filled
+    assert "| r / 1 | 500.0 ms | 1,000.0 ms | 0.5 | x |" in filled and "≤ 0.6" in filled and "    python -m c" in filled
+    assert filled.startswith("before\n") and filled.endswith("between\n<!-- b -->\nkept\n<!-- end -->\nafter\n")
+    assert report.fill(filled, {"a": results})[0] == filled  # again, and nothing changes
+
+
+def test_the_latency_is_drawn(tmp_path):
+    rows = [
+        ROW | {"table": f"photograph to people, {side} px, batch 1", "row": f"keypoints, {n} people"}
+        for side in (224, 368)
+        for n in (1, 20)
+    ]
+    assert report.picture({"rows": rows}, tmp_path / "figures" / "latency.png")
+    assert (tmp_path / "figures" / "latency.png").stat().st_size > 1000
+    assert not report.picture({"rows": [ROW]}, tmp_path / "none.png")

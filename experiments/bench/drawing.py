@@ -42,8 +42,17 @@ def scenes(people: int, batch: int) -> tuple[Tensor, Tensor]:
     return camera.project(sampled.joints), sampled.drawn
 
 
-def draw_over_maps(points: np.ndarray, visible: np.ndarray, layout: Layout) -> Maps:
-    """One image (P, J, 2): every Gaussian and every field as array operations over the whole map."""
+def _whole_map(start: np.ndarray, end: np.ndarray) -> tuple[slice, slice]:
+    return slice(None), slice(None)
+
+
+def draw_over_maps(
+    points: np.ndarray, visible: np.ndarray, layout: Layout, box_of: Callable[..., tuple] = _whole_map
+) -> Maps:
+    """One image (P, J, 2): every Gaussian and every field as array operations over the whole map.
+
+    `box_of` says which rows and columns of it a limb's field is evaluated in.
+    """
     x, y = np.meshgrid(np.arange(SIZE), np.arange(SIZE))
     cells = (points + 0.5) / STRIDE - 0.5
     heatmaps = np.zeros((len(layout), SIZE, SIZE), np.float32)
@@ -55,26 +64,14 @@ def draw_over_maps(points: np.ndarray, visible: np.ndarray, layout: Layout) -> M
                 _add_gaussian(heatmaps[joint], x, y, person[joint])
         for limb, (a, b) in enumerate(layout.limbs):
             if seen[a] and seen[b]:
-                _add_limb(pafs[limb], counts[limb], x, y, person[a], person[b])
+                box = box_of(person[a], person[b])
+                _add_limb(pafs[limb][:, *box], counts[limb][box], x[box], y[box], person[a], person[b])
     return heatmaps, (pafs / np.maximum(counts, 1)[:, None]).reshape(-1, SIZE, SIZE)
 
 
 def draw_in_boxes(points: np.ndarray, visible: np.ndarray, layout: Layout) -> Maps:
     """As `draw_over_maps`, each field only in the box around its limb."""
-    x, y = np.meshgrid(np.arange(SIZE), np.arange(SIZE))
-    cells = (points + 0.5) / STRIDE - 0.5
-    heatmaps = np.zeros((len(layout), SIZE, SIZE), np.float32)
-    pafs = np.zeros((len(layout.limbs), 2, SIZE, SIZE), np.float32)
-    counts = np.zeros((len(layout.limbs), SIZE, SIZE), np.float32)
-    for person, seen in zip(cells, visible, strict=True):
-        for joint in range(len(layout)):
-            if seen[joint]:
-                _add_gaussian(heatmaps[joint], x, y, person[joint])
-        for limb, (a, b) in enumerate(layout.limbs):
-            if seen[a] and seen[b]:
-                box = _box(person[a], person[b])
-                _add_limb(pafs[limb][:, *box], counts[limb][box], x[box], y[box], person[a], person[b])
-    return heatmaps, (pafs / np.maximum(counts, 1)[:, None]).reshape(-1, SIZE, SIZE)
+    return draw_over_maps(points, visible, layout, _box)
 
 
 def _add_gaussian(heatmap: np.ndarray, x: np.ndarray, y: np.ndarray, joint: np.ndarray) -> None:

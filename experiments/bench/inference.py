@@ -171,7 +171,7 @@ def peers(networks: Networks, teacher: Teacher, repeats: int, folder: Path, comp
     readers = {}
     for side, pathway, way in kinds:
         sees = AlwaysRight(teacher, crowd.maps(teacher, side)) if way[0] == "eager" else teacher
-        reader = PeopleReader(sees, networks[pathway], pathway, side, 20, THRESHOLD, *way)
+        reader = PeopleReader(sees, networks[pathway], pathway, side, 20, THRESHOLD, backend=way[0], precision=way[1])
         readers[side, pathway, way] = partial(_read, reader, crowd.image)
 
     functions: dict[str, Callable[[], object]] = {}

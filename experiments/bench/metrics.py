@@ -1,6 +1,6 @@
 """Speed of the metrics: batched PMPJPE against loops over poses, and the whole MuPoTS-3D evaluation.
 
-    python experiments/bench/metrics.py [--poses 10000] [--threads 1] [--mupots DIR]
+    python -m experiments.bench.metrics [--poses 10000] [--threads 1] [--mupots DIR] [--out out/bench/metrics.json]
 
 DIR holds MultiPersonTestSet/ and predictions as npz (--predictions, default: the first *.npz in DIR).
 """
@@ -8,9 +8,7 @@ DIR holds MultiPersonTestSet/ and predictions as npz (--predictions, default: th
 from __future__ import annotations
 
 import argparse
-import statistics
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +17,7 @@ import scipy.linalg
 import torch
 from scipy.spatial.transform import Rotation
 
+from experiments.bench.timing import interleaved, print_rows, write_results
 from mpose3d.evaluation import score_mupots
 from mpose3d.metrics.functional import pmpjpe
 
@@ -46,17 +45,6 @@ def pmpjpe_by_svd(predictions: np.ndarray, targets: np.ndarray) -> np.ndarray:
     return np.array(errors)
 
 
-def interleaved(repeats: int, *functions: Callable[[], object]) -> list[float]:
-    """Median seconds of each function, one after the other in every repeat, so that load hits all alike."""
-    times: list[list[float]] = [[] for _ in functions]
-    for _ in range(repeats):
-        for function, seconds in zip(functions, times, strict=True):
-            start = time.perf_counter()
-            function()
-            seconds.append(time.perf_counter() - start)
-    return [statistics.median(seconds) for seconds in times]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--poses", type=int, default=10_000)
@@ -64,6 +52,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="of PyTorch; the loops have one")
     parser.add_argument("--mupots", type=Path)
     parser.add_argument("--predictions", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("out/bench/metrics.json"))
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
 
@@ -74,13 +63,24 @@ def main() -> None:
     loops = {"align_vectors": pmpjpe_by_align_vectors, "svd": pmpjpe_by_svd}
     ours = pmpjpe(prediction, target).numpy()
     apart = max(np.abs(ours - loop(*arrays)).max() for loop in loops.values())
-    batched, *slow = interleaved(
-        args.repeats, lambda: pmpjpe(prediction, target), *(partial(loop, *arrays) for loop in loops.values())
-    )
-    print(f"PMPJPE of {args.poses:,} poses, {args.threads} thread(s), median of {args.repeats} in turn:")
-    print(f"  batched {1e3 * batched:.1f} ms; largest difference from the loops {apart:.1e} mm")
-    for name, seconds in zip(loops, slow, strict=True):
-        print(f"  SciPy loop by {name}: {1e3 * seconds:.0f} ms, {seconds / batched:.0f} times as long")
+    print(f"largest difference from the loops: {apart:.1e} mm")
+    functions = {"batched": lambda: pmpjpe(prediction, target)}
+    times = interleaved(functions | {name: partial(loop, *arrays) for name, loop in loops.items()}, args.repeats)
+    rows = [
+        {
+            "table": f"PMPJPE of {args.poses:,} poses",
+            "row": "batched, float32",
+            "ours": times["batched"].median,
+            "other": times[name].median,
+            "ratio": times["batched"].median / times[name].median,
+            "against": f"loop over poses, SciPy's {name}",
+            "bar": "<= 0.02",
+            "command": "python -m experiments.bench.metrics",
+        }
+        for name in loops
+    ]
+    print_rows(rows)
+    write_results(args.out, rows)
 
     if args.mupots is not None:
         predictions = args.predictions or min(args.mupots.glob("*.npz"))

@@ -57,6 +57,8 @@ class OpenPoseSixStages(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.first = OpenPose("openpose18", cut="trunk")
+        for name in [name for name in self.first.decoder if "stage2" in name]:
+            del self.first.decoder[name]
         self.stages = nn.ModuleList(nn.ModuleList(self._branch(maps) for maps in (38, 19)) for _ in range(5))
 
     @staticmethod

@@ -1,6 +1,6 @@
 """Speed of the pose sources: poses a minute, sampled in the limits and decoded to joints, against a loop over poses.
 
-    python -m experiments.bench.prior [--poses 65536] [--threads 2] [--occupancy FILE] [--weights FILE]
+    python -m experiments.bench.prior [--poses 65536] [--threads 2] [--occupancy FILE] [--weights FILE] [--out ...]
 
 FILE of `mpose3d prior occupancy`, and of an auto-encoder; by default the weights that ship.
 """
@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import argparse
 import math
-import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from experiments.bench.timing import interleaved, print_rows, write_results
 from mpose3d import assets
 from mpose3d.geometry.kinematics import canonical_to_local, local_to_canonical
 from mpose3d.networks.autoencoder import PoseAutoEncoder
@@ -75,20 +74,6 @@ def local_to_joints(p_l: np.ndarray) -> np.ndarray:
     return position
 
 
-# timing ---------------------------------------------------------------------------------------------------------------
-
-
-def interleaved(repeats: int, functions: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Median seconds of each function, one after the other in every repeat, so that load hits all alike."""
-    times: dict[str, list[float]] = {name: [] for name in functions}
-    for _ in range(repeats):
-        for name, function in functions.items():
-            start = time.perf_counter()
-            function()
-            times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(seconds) for name, seconds in times.items()}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--poses", type=int, default=65_536, help="in batches of 4,096")
@@ -97,6 +82,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="of PyTorch; the loop has one")
     parser.add_argument("--occupancy", type=Path)
     parser.add_argument("--weights", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("out/bench/prior.json"))
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
 
@@ -144,18 +130,26 @@ def main() -> None:
         ways["in limits and occupancy, self-intersecting ones drawn again"] = source(
             occupancy=occupancy, max_penetration=0.0
         )
-    loop = "loop over the poses: uniform in the limits, FK"
-    seconds = interleaved(
-        args.repeats, ways | {loop: lambda: [local_to_joints(draw_local(random)) for _ in range(args.loop)]}
-    )
-    slow = seconds.pop(loop) / args.loop
+    loop = {"loop": lambda: [local_to_joints(draw_local(random)) for _ in range(args.loop)]}
+    times = interleaved(ways | loop, args.repeats, warmup=1)
+    slow = times.pop("loop").median / args.loop
+    rows = [
+        {
+            "table": "poses a minute, as joints",
+            "row": name,
+            "ours": 60e-6 * args.poses / taken.median,
+            "other": 60e-6 / slow,
+            "unit": "million",
+            "ratio": args.poses / taken.median * slow,
+            "against": "loop over the poses: uniform in the limits, FK",
+            "command": "python -m experiments.bench.prior" + (" --occupancy FILE" if args.occupancy else ""),
+        }
+        for name, taken in times.items()
+    ]
+    print_rows(rows)
+    write_results(args.out, rows)
     drawn = ArtificialPoses(limits).sample(args.poses, generator)
     clear = float((self_intersection(drawn) <= 0).float().mean())
-    print(f"{args.poses:,} poses, {args.threads} thread(s), median of {args.repeats} in turn; a minute:")
-    for name, taken in seconds.items():
-        rate = args.poses / taken
-        print(f"  {60 * rate / 1e6:8.2f} million, {rate * slow:6.0f} times the loop  {name}")
-    print(f"  {60 / slow / 1e6:8.3f} million                      {loop}")
     print(f"{100 * clear:.0f} % of poses drawn uniformly in the limits do not intersect themselves")
 
 
