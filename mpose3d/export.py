@@ -11,8 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mpose3d import assets
-from mpose3d.inference import TEACHER_SIZE, PeopleReader
-from mpose3d.networks.cross_modal import CrossModalNetwork
+from mpose3d.inference import TEACHER_SIZES, PeopleReader, read_lifter
 from mpose3d.networks.export import export_onnx, export_pt2, export_torchscript
 from mpose3d.networks.fuse import fused
 from mpose3d.networks.photograph import PhotographNetwork
@@ -75,9 +74,9 @@ def export(
         Exit status 0.
     """
     path = Path(out)
-    network = CrossModalNetwork.from_file(weights or assets.weights_file("photographs"))
+    network = read_lifter("maps", weights)
     teacher = teacher or MobilenetThin(str(assets.teacher_file("mobilenet_thin")))
-    teacher_size = teacher_size or (None if pathway == "image" else TEACHER_SIZE)
+    teacher_size = teacher_size or TEACHER_SIZES[pathway]
     reader = PeopleReader(teacher, network, pathway, teacher_size, max_people, threshold)
     whole = fused(ExportedPeople(PhotographNetwork(teacher, network, pathway, max_people, threshold), reader.side))
 

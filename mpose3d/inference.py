@@ -37,11 +37,9 @@ from mpose3d.visualise.pictures import write_picture
 Pathway = Literal["image", "hmpaf", "keypoints"]
 Through = Literal["keypoints", "maps"]
 
-#: side of a teacher's input where nothing else is asked for: what OpenPose and its kin were trained at
-TEACHER_SIZE = 368
-
-#: and by keypoints, where a person who is larger in cells has its joints better placed
-KEYPOINTS_SIZE = 544
+#: side in pixels of a teacher's input where nothing else is asked for; None is the network's own. 368 is what OpenPose
+#: and its kin were trained at; by keypoints a person who is larger in cells has its joints better placed
+TEACHER_SIZES: dict[Pathway, int | None] = {"keypoints": 544, "hmpaf": 368, "image": None}
 
 #: focal length over the longer side of a photograph whose camera nobody knows (`Camera.for_image`)
 FOCAL_RATIO = 0.8
@@ -141,7 +139,7 @@ class PeopleReader:
         self.pathway = pathway
         self.max_people, self.threshold, self.turned = max_people, threshold, turned
         if isinstance(network, KeypointLifter):
-            self.side = teacher_size or KEYPOINTS_SIZE
+            self.side = teacher_size or TEACHER_SIZES[pathway]
             self._ratio, self._focal_ratio = 1.0, FOCAL_RATIO
             self._accelerate(teacher, backend, precision)
             return
@@ -318,7 +316,7 @@ def infer(
     places = output_places([Path(path) for path in paths])
     network = read_lifter("keypoints" if pathway == "keypoints" else "maps", weights)
     teacher = teacher or MobilenetThin(str(assets.teacher_file("mobilenet_thin")))
-    teacher_size = teacher_size or {"keypoints": KEYPOINTS_SIZE, "hmpaf": TEACHER_SIZE, "image": None}[pathway]
+    teacher_size = teacher_size or TEACHER_SIZES[pathway]
     teacher, network = teacher.to(device), network.to(device)
     reader = PeopleReader(teacher, network, pathway, teacher_size, max_people, threshold, turned, backend, precision)
 

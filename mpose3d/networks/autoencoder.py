@@ -176,6 +176,26 @@ def load_psi(psi: PoseEmbeddingDecoder, path: str | Path) -> None:
     load_weights(psi, mine, path)
 
 
+class PriorNetwork(SavedNetwork):
+    """Base of networks that read people into phi, together with the frozen Psi that decodes it.
+
+    Args:
+        embedding: width of the pose embedding.
+        prior: checkpoint of the stage `aae`, or a safetensors file, that holds Psi; None leaves it untrained.
+    """
+
+    def __init__(self, embedding: int, prior: str | None) -> None:
+        super().__init__()
+        self.psi = PoseEmbeddingDecoder(embedding)
+        self._has_prior = prior is not None
+        if prior is not None:
+            load_psi(self.psi, prior)
+
+    def start_from(self, path: str | Path) -> None:
+        """Read the weights of an earlier stage, but for Psi where this network was given a prior; raises as `load`."""
+        self.load(path, keep="psi" if self._has_prior else None)
+
+
 class PoseDiscriminator(nn.Module):
     """Disc: local pose (..., 15, 3) -> logits (..., `judgements`) that it is real.
 

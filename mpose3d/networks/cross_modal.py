@@ -8,10 +8,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mpose3d.geometry.camera import Camera
-from mpose3d.networks.autoencoder import PoseEmbeddingDecoder, load_psi
+from mpose3d.networks.autoencoder import PriorNetwork
 from mpose3d.networks.latent_encoder import LatentEncoder
 from mpose3d.networks.neural_head import NeuralHead
-from mpose3d.networks.saved import SavedNetwork
 from mpose3d.representations.hmpaf import HMPAF, draw, select_supplied
 from mpose3d.representations.neural import NeuralRepresentation, People, Roots
 from mpose3d.skeleton import LAYOUTS
@@ -24,7 +23,7 @@ class Detection(NamedTuple):
     people: People
 
 
-class CrossModalNetwork(SavedNetwork):
+class CrossModalNetwork(PriorNetwork):
     """G, H and M: V and HM-PAF -> people. The teacher, which is not part of it, turns images into either.
 
         image --E--> v --H--> s --M--> people          maps --G--> v --H--> s --M--> people
@@ -59,7 +58,7 @@ class CrossModalNetwork(SavedNetwork):
         h_blocks: int = 1,
         sigma: float = 7.0,
     ) -> None:
-        super().__init__()
+        super().__init__(embedding, prior)
         if layout not in LAYOUTS:
             raise ValueError(f"no layout {layout!r}; there is {', '.join(LAYOUTS)}")
         #: what it takes to build the same network again
@@ -95,11 +94,6 @@ class CrossModalNetwork(SavedNetwork):
             rotation=rotation,
             perspective=perspective,
         )
-        self.psi = PoseEmbeddingDecoder(embedding)
-        #: Psi is that of `prior`, whatever file G and H start from
-        self.has_prior = prior is not None
-        if prior is not None:
-            load_psi(self.psi, prior)
         self.g = LatentEncoder(self.layout.supplied_channels, v_channels, g_width)
         self.h = NeuralHead(v_channels, self.representation.channels, self.cells, h_width, h_blocks)
 

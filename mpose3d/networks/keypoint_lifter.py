@@ -11,8 +11,7 @@ from mpose3d.geometry.camera import Camera
 from mpose3d.geometry.constants import like
 from mpose3d.geometry.kinematics import local_to_canonical, rotate
 from mpose3d.geometry.precision import full_precision, normalize
-from mpose3d.networks.autoencoder import PoseEmbeddingDecoder, load_psi
-from mpose3d.networks.saved import SavedNetwork
+from mpose3d.networks.autoencoder import PriorNetwork
 from mpose3d.representations.neural import People
 from mpose3d.skeleton import SKELETON
 
@@ -33,7 +32,7 @@ class _Block(nn.Module):
         return x + self.body(x)
 
 
-class KeypointLifter(SavedNetwork):
+class KeypointLifter(PriorNetwork):
     """Joints of people in pixels -> people in 3D, each by itself: phi and T_R from a residual network (Martinez et al.,
     ICCV 2017), T_G in closed form.
 
@@ -48,15 +47,10 @@ class KeypointLifter(SavedNetwork):
     """
 
     def __init__(self, width: int = 768, blocks: int = 2, embedding: int = 32, prior: str | None = None) -> None:
-        super().__init__()
+        super().__init__(embedding, prior)
         #: what it takes to build the same network again
         self.settings = {"width": width, "blocks": blocks, "embedding": embedding}
         self.embedding = embedding
-        self.psi = PoseEmbeddingDecoder(embedding)
-        #: Psi is that of `prior`, whatever file the rest starts from
-        self.has_prior = prior is not None
-        if prior is not None:
-            load_psi(self.psi, prior)
         joints = len(SKELETON)
         self.read = nn.Sequential(
             nn.Linear(3 * joints + 1, width), *(_Block(width) for _ in range(blocks)), nn.LayerNorm(width)

@@ -19,9 +19,14 @@ _ARMS, _LEGS = (
 )
 
 
+def person_size(joints_px: Float[Tensor, "*n 15 2"]) -> Float[Tensor, "*n"]:
+    """How large a person appears: the root mean square distance of the joints from their mean, px."""
+    return (joints_px - joints_px.mean(-2, keepdim=True)).square().sum(-1).mean(-1).sqrt()
+
+
 @dataclass(frozen=True)
 class KeypointNoise:
-    """Errors of 2D joints, in fractions of a person's size, the root mean square distance of joints from their mean.
+    """Errors of 2D joints, in fractions of a person's size (`person_size`).
 
     Args:
         jitter: largest standard deviation of Gaussian noise; each person's is uniform between 0 and it.
@@ -56,7 +61,7 @@ class KeypointNoise:
         def normal() -> Tensor:
             return torch.randn(joints_px.shape, generator=generator, device=device)
 
-        size = (joints_px - joints_px.mean(-2, keepdim=True)).square().sum(-1).mean(-1).sqrt()[:, None, None]
+        size = person_size(joints_px)[:, None, None]
         thrown = uniform(people, len(SKELETON), 1) < self.outliers
         error = self.jitter * uniform(people, 1, 1) * normal() + torch.where(thrown, self.throw * normal(), 0)
         joints = joints_px + error * size

@@ -88,7 +88,7 @@ class CrossModalStage(Stage):
         self.blur = blur
         self.jitter = jitter
         if init is not None:
-            network.load(init, keep="psi" if network.has_prior else None)
+            network.start_from(init)
         self.freeze_networks()
 
     # pathways --------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from mpose3d.geometry.camera import Camera
 from mpose3d.geometry.kinematics import canonical_to_local, canonicalize, local_to_canonical, rotate
 from mpose3d.metrics.functional import mpjpe, pmpjpe, root_error
 from mpose3d.networks.keypoint_lifter import FEWEST_JOINTS, KeypointLifter
-from mpose3d.poses.keypoint_noise import KeypointNoise
+from mpose3d.poses.keypoint_noise import KeypointNoise, person_size
 from mpose3d.poses.scenes import Scenes
 from mpose3d.skeleton import SKELETON
 from mpose3d.stages.base import Stage
@@ -56,7 +56,7 @@ class LifterStage(Stage):
         self.focal_range = focal_range
         self.weights = {"pose": pose, "canonical": canonical, "rotation": rotation, "points": points}
         if init is not None:
-            network.load(init, keep="psi" if network.has_prior else None)
+            network.start_from(init)
         self.freeze_networks()
 
     def training_step(self, batch: Scenes, batch_idx: int) -> Tensor:
@@ -75,8 +75,7 @@ class LifterStage(Stage):
         counted = visible.sum(-1) >= FEWEST_JOINTS
         root = SKELETON.root
         relative = people.joints - people.joints[:, root, None]
-        size = (truth_px - truth_px.mean(1, keepdim=True)).square().sum(-1).mean(-1).sqrt().clamp_min(1)
-        distance = (people.joints_px - truth_px).norm(dim=-1) / size[:, None]
+        distance = (people.joints_px - truth_px).norm(dim=-1) / person_size(truth_px).clamp_min(1)[:, None]
         terms = {
             "pose": losses.pose_error(people.joints, rotate(p_c, rotation), root, counted),
             "canonical": losses.pose_error(relative @ people.rotation, p_c, root, counted),
