@@ -22,6 +22,8 @@ _PYRAMID = (64, 32, 24, 24)  # channels at strides 32 and 16, 8, 4, and after th
 _HEADS = {"centre": 1, "box_size": 2, "box_offset": 2, "heatmap": 17, "regression": 34, "offset": 34}
 _HEAD_WIDTH = 96
 
+_MULTIPLE = 32  # of which the sides of what the trunk reads are
+
 # the release's: cells within which a centre is the only one, width of the window about a regressed joint, and the
 # height from which a joint counts as seen
 _PEAK_WINDOW = 5
@@ -53,8 +55,6 @@ class MoveNet(nn.Module):
 
     layout = COCO_17
     stride = 4
-    #: sides of images are multiples of this
-    multiple = 32
 
     def __init__(self, weights: str | None = None, max_people: int = 20) -> None:
         super().__init__()
@@ -89,19 +89,21 @@ class MoveNet(nn.Module):
         """Float RGB in [0, 1] -> people, surest first, points in pixels of the image.
 
         Raises:
-            ValueError: not such an image, or a side that is no multiple of 32.
+            ValueError: not such an image.
         """
-        if image.ndim != 4 or image.shape[1] != 3 or not image.is_floating_point():
+        if image.ndim != 4 or image.shape[1] != 3 or not image.is_floating_point() or 0 in image.shape:
             raise ValueError(
                 f"MoveNet reads float RGB images (B, 3, H, W) in [0, 1], got {image.dtype} {tuple(image.shape)}"
             )
-        if any(side == 0 or side % self.multiple for side in image.shape[-2:]):
-            height, width = image.shape[-2:]
-            raise ValueError(f"{width}x{height} px: MoveNet reads sides that are multiples of {self.multiple}")
+        height, width = image.shape[-2:]
+        image = F.pad(image, (0, -width % _MULTIPLE, 0, -height % _MULTIPLE))
         return self._people({name: head.float() for name, head in self.heads(image).items()})
 
     def heads(self, image: Float[Tensor, "b 3 h w"]) -> dict[str, Float[Tensor, "b c h/4 w/4"]]:
-        """The maps that people are read from, before any sigmoid; offsets and sizes are in cells, y before x."""
+        """The maps that people are read from, before any sigmoid; offsets and sizes are in cells, y before x.
+
+        Sides of the image are multiples of 32.
+        """
         layers = self.layers
         x = F.relu6(layers["Conv1"](_pad(2 * image - 1)))
         taps = []

@@ -11,12 +11,16 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from mpose3d import assets
 from mpose3d.data.letterbox import read_letterboxed, to_tensor
+from mpose3d.inference import PeopleReader
 from mpose3d.networks.fuse import fused
+from mpose3d.networks.keypoint_lifter import KeypointLifter
 from mpose3d.networks.movenet import MoveNet
 from mpose3d.skeleton import COCO_17
+from tests.networks.test_photograph import Operations
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +146,39 @@ def test_people_are_read_at_their_centres():
         assert (found - person).abs().amax((1, 2)).min() < 1e-4
 
 
+class Told(MoveNet):
+    """Runs in full, and then reads the heads that it is given."""
+
+    def __init__(self, heads: dict[str, torch.Tensor]) -> None:
+        super().__init__()
+        self.told = heads
+
+    def heads(self, image):
+        super().heads(image)
+        return self.told
+
+
+@torch.inference_mode()
+def test_twenty_people_cost_what_one_costs():
+    """All the way to people in 3D, refined."""
+    generator, lifter = torch.Generator().manual_seed(6), KeypointLifter(width=16, blocks=1)
+    logs, flops, found = [], [], []
+    for people in (1, 20):
+        middle = torch.tensor([(6 + 10 * (p % 5), 8 + 12 * (p // 5)) for p in range(people)])
+        points = middle[:, None] + torch.randint(-4, 5, (people, 17, 2), generator=generator)
+        reader = PeopleReader(Told(crowd(points, middle, 56, 56)), lifter, "keypoints", 224, threshold=0.15)
+        image = torch.rand(1, 3, 224, 224)
+        reader.detect(image)  # constants are made once
+        with FlopCounterMode(display=False) as counter, Operations() as operations:
+            detection = reader.detect(image)
+        logs.append(operations.log)
+        flops.append(counter.get_total_flops())
+        found.append(int(detection.roots.valid.sum()))
+    assert found == [1, 20]
+    assert logs[0] == logs[1] and len(logs[0]) > 50
+    assert flops[0] == flops[1] > 1e6
+
+
 def test_one_person_with_two_centres_is_one_person():
     points = torch.randint(10, 40, (1, 17, 2), generator=torch.Generator().manual_seed(2)).expand(2, -1, -1)
     people = MoveNet(max_people=6)._people(crowd(points, torch.tensor([[20, 20], [28, 30]]), 56, 56))
@@ -163,10 +200,11 @@ def test_a_blank_image_has_nobody_and_a_batch_is_its_images():
 _CHANNELS = {"centre": 1, "box_size": 2, "box_offset": 2, "heatmap": 17, "regression": 34, "offset": 34}
 
 
-def test_images_that_it_cannot_read_are_refused():
-    network = MoveNet()
-    with pytest.raises(ValueError, match="368x368 px: MoveNet reads sides that are multiples of 32"):
-        network(torch.zeros(1, 3, 368, 368))
+def test_any_size_is_read_as_if_black_followed():
+    network, image = MoveNet(max_people=4).eval(), torch.rand(1, 3, 70, 96, generator=torch.Generator().manual_seed(4))
+    with torch.inference_mode():
+        for here, padded in zip(network(image), network(F.pad(image, (0, 0, 0, 26))), strict=True):
+            torch.testing.assert_close(here, padded)
     with pytest.raises(ValueError, match="MoveNet reads float RGB images"):
         network(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))
 
