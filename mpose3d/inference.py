@@ -28,7 +28,7 @@ from mpose3d.networks.keypoint_lifter import FEWEST_JOINTS, REFINE, KeypointLift
 from mpose3d.networks.movenet import MoveNet
 from mpose3d.networks.photograph import PhotographNetwork
 from mpose3d.networks.teacher import MobilenetThin, Teacher
-from mpose3d.representations.hmpaf import People2D, parse
+from mpose3d.representations.hmpaf import People2D, in_order, parse
 from mpose3d.representations.neural import Roots
 from mpose3d.skeleton import SKELETON
 from mpose3d.visualise.page import write_page
@@ -221,7 +221,7 @@ class PeopleReader:
         score[:, k_q.valid.shape[1] :] *= _SURER
         order = total.argsort(dim=1, descending=True)
         turn = torch.arange(order.shape[1], device=order.device) // k_q.valid.shape[1]
-        points, visible, score = (_taken(part, order) for part in (points, visible, score))
+        points, visible, score = (in_order(part, order) for part in (points, visible, score))
         # whoever lies mostly within the box of somebody better, seen in another position, is the same person
         box = bounding_box(points, visible)
         side = (
@@ -234,7 +234,7 @@ class PeopleReader:
         again = (shared & other).tril(-1).any(-1)
         first = again.long().argsort(dim=1, stable=True)
         visible, score = visible & ~again[..., None], torch.where(again, 0, score)
-        return _taken(points, first), _taken(visible, first), _taken(score, first)
+        return in_order(points, first), in_order(visible, first), in_order(score, first)
 
     def _parsed(self, image: Tensor) -> People2D:
         found = self._run(image)
@@ -274,12 +274,6 @@ class PeopleReader:
 
     def _batch(self, image: np.ndarray) -> Tensor:
         return to_tensor(image)[None].to(next(self.network.parameters()).device)
-
-
-def _taken(part: Tensor, order: Tensor) -> Tensor:
-    """(B, P, ...) in the order (B, P) of people."""
-    index = order.reshape(*order.shape, *(1 for _ in part.shape[2:])).expand_as(part)
-    return part.gather(1, index)
 
 
 def _skeleton() -> dict[str, Any]:

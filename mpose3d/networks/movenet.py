@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mpose3d.networks.weights import by_layer, load_weights, read_weights
-from mpose3d.representations.hmpaf import People2D
+from mpose3d.representations.hmpaf import People2D, in_order
 from mpose3d.skeleton import COCO_17
 
 # MobileNet v2 at one and a half times its width: channels out, stride of the first block, blocks
@@ -162,19 +162,20 @@ class MoveNet(nn.Module):
         points = found.flip(-1) * self.stride  # the release puts cell c at pixel 4 c
 
         visible = (scores > _SEEN) & (sure > 0)[..., None]
-        scores = torch.where(visible, scores, 0)
-        order = scores.sum(-1).argsort(dim=1, descending=True)
-        points, scores, visible, side = (
-            part.gather(1, order.reshape(*order.shape, *[1] * (part.ndim - 2)).expand_as(part))
-            for part in (points, scores, visible, (2 * half[:, :, 0] * self.stride).prod(-1).sqrt())
-        )
-        apart = (points[:, :, None] - points[:, None]).norm(dim=-1)
-        shared = (apart < _SAME_JOINT * side[:, None, :, None]) & visible[:, :, None]
-        again = (shared.sum(-1) > _SHARED * visible.sum(-1, keepdim=True)).tril(-1).any(-1)
-        valid = visible.any(-1) & ~again
-        visible = visible & valid[..., None]
-        seen = visible.to(points)
-        return People2D(points * seen[..., None], scores * seen, visible, valid)
+        side = self.stride * (2 * half[:, :, 0]).prod(-1).sqrt()
+        return _once_each(points, torch.where(visible, scores, 0), visible, side)
+
+
+def _once_each(points: Tensor, scores: Tensor, visible: Tensor, side: Tensor) -> People2D:
+    """People (b, p, ...) with boxes of these sides (b, p), surest first; who is there already is not valid."""
+    order = scores.sum(-1).argsort(dim=1, descending=True)
+    points, scores, visible, side = (in_order(part, order) for part in (points, scores, visible, side))
+    apart = (points[:, :, None] - points[:, None]).norm(dim=-1)
+    shared = (apart < _SAME_JOINT * side[:, None, :, None]) & visible[:, :, None]
+    again = (shared.sum(-1) > _SHARED * visible.sum(-1, keepdim=True)).tril(-1).any(-1)
+    valid = visible.any(-1) & ~again
+    visible = visible & valid[..., None]
+    return People2D(torch.where(visible[..., None], points, 0), torch.where(visible, scores, 0), visible, valid)
 
 
 def _numbered(name: str, i: int) -> str:
