@@ -23,6 +23,7 @@ _S, _D = "--model.init_args", "--data.init_args"
 #: name of a row -> what it changes; OCCUPANCY stands for the file of `mpose3d prior occupancy`
 ROWS: dict[str, list[str]] = {
     "as shipped": [],
+    "another seed": ["--seed_everything=1", f"{_S}.seed=1", f"{_D}.seed=1"],  # what chance does to a row
     "artificial poses alone": [f"{_D}.artificial=1"],
     "motion capture alone": [f"{_D}.artificial=0"],
     "30 % artificial": [f"{_D}.artificial=0.3"],
@@ -34,6 +35,11 @@ ROWS: dict[str, list[str]] = {
     "embedding of 16": [f"{_S}.embedding=16"],
     "no adversary": [f"{_S}.adversarial=0"],
     "adversary at 1": [f"{_S}.adversarial=1"],
+    "plain GAN": [f"{_S}.adversary=logistic"],
+    "plain GAN with a gradient penalty": [f"{_S}.adversary=logistic", f"{_S}.gradient_penalty=0.1"],
+    "hinge with a gradient penalty": [f"{_S}.gradient_penalty=0.1"],
+    "spherical loss beside metres": [f"{_S}.spherical=3"],
+    "spherical loss in place of metres": [f"{_S}.spherical=3", f"{_S}.pose_cycle=0"],
     "Disc as slow as Psi": [f"{_S}.discriminator_learning_rate=1e-3"],
     "embedding cycle at 1": [f"{_S}.embedding_cycle=1"],
     "no press towards the limits": [f"{_S}.limits=0"],
