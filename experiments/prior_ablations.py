@@ -3,7 +3,7 @@
 python -m experiments.prior_ablations --motion_capture clips.npz [--rows ROW ...] [--epochs 8] --out out/ablations
 
 Each row is `experiments/photographs/aae.yaml` with the overrides below, in a folder of its own; a row whose figures are
-there already is not run again. Prints the table of docs/prior.md, and writes curves.png.
+there already is not run again, whatever --epochs says. Prints the table of docs/prior.md, and writes curves.png.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -88,9 +89,11 @@ def _mpose3d(*words: str) -> None:
 
 
 def markdown(table: dict[str, dict[str, float]]) -> str:
-    lines = ["| changed | " + " | ".join(_COLUMNS) + " |", "|---" * (1 + len(_COLUMNS)) + "|"]
+    """Rows of `ROWS` and their figures, with what each row adds to `mpose3d fit`."""
+    lines = ["| row | change | " + " | ".join(_COLUMNS) + " |", "|---" * (2 + len(_COLUMNS)) + "|"]
     for name, figures in table.items():
-        lines.append(f"| {name} | " + " | ".join(show(figures) for show in _COLUMNS.values()) + " |")
+        change = f"`{shlex.join(ROWS[name])}`" if ROWS[name] else ""
+        lines.append(f"| {name} | {change} | " + " | ".join(show(figures) for show in _COLUMNS.values()) + " |")
     return "\n".join(lines)
 
 
