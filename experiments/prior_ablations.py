@@ -3,7 +3,7 @@
 python -m experiments.prior_ablations --motion_capture clips.npz [--rows ROW ...] [--epochs 8] --out out/ablations
 
 Each row is `experiments/photographs/aae.yaml` with the overrides below, in a folder of its own; a row whose figures are
-there already is not run again. Prints the table of docs/prior.md, and writes curves.png.
+there already is not run again, whatever --epochs says. Prints the table of docs/prior.md, and writes curves.png.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ _S, _D = "--model.init_args", "--data.init_args"
 #: name of a row -> what it changes; OCCUPANCY stands for the file of `mpose3d prior occupancy`
 ROWS: dict[str, list[str]] = {
     "as shipped": [],
+    "another seed": ["--seed_everything=1", f"{_S}.seed=1", f"{_D}.seed=1"],  # what chance does to a row
     "artificial poses alone": [f"{_D}.artificial=1"],
     "motion capture alone": [f"{_D}.artificial=0"],
     "30 % artificial": [f"{_D}.artificial=0.3"],
@@ -34,6 +36,11 @@ ROWS: dict[str, list[str]] = {
     "embedding of 16": [f"{_S}.embedding=16"],
     "no adversary": [f"{_S}.adversarial=0"],
     "adversary at 1": [f"{_S}.adversarial=1"],
+    "plain GAN": [f"{_S}.adversary=logistic"],
+    "plain GAN with a gradient penalty": [f"{_S}.adversary=logistic", f"{_S}.gradient_penalty=0.1"],
+    "hinge with a gradient penalty": [f"{_S}.gradient_penalty=0.1"],
+    "spherical loss beside metres": [f"{_S}.spherical=3"],
+    "spherical loss in place of metres": [f"{_S}.spherical=3", f"{_S}.pose_cycle=0"],
     "Disc as slow as Psi": [f"{_S}.discriminator_learning_rate=1e-3"],
     "embedding cycle at 1": [f"{_S}.embedding_cycle=1"],
     "no press towards the limits": [f"{_S}.limits=0"],
@@ -82,9 +89,11 @@ def _mpose3d(*words: str) -> None:
 
 
 def markdown(table: dict[str, dict[str, float]]) -> str:
-    lines = ["| changed | " + " | ".join(_COLUMNS) + " |", "|---" * (1 + len(_COLUMNS)) + "|"]
+    """Rows of `ROWS` and their figures, with what each row adds to `mpose3d fit`."""
+    lines = ["| row | change | " + " | ".join(_COLUMNS) + " |", "|---" * (2 + len(_COLUMNS)) + "|"]
     for name, figures in table.items():
-        lines.append(f"| {name} | " + " | ".join(show(figures) for show in _COLUMNS.values()) + " |")
+        change = f"`{shlex.join(ROWS[name])}`" if ROWS[name] else ""
+        lines.append(f"| {name} | {change} | " + " | ".join(show(figures) for show in _COLUMNS.values()) + " |")
     return "\n".join(lines)
 
 

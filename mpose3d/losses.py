@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
+from mpose3d.geometry.precision import full_precision, normalize
 from mpose3d.representations.hmpaf import HMPAF
 
 
@@ -26,6 +27,16 @@ def cycle_pose(p_c: Float[Tensor, "... 15 3"], decoded: Float[Tensor, "... 15 3"
     return (p_c - decoded).norm(dim=-1).mean() / 1000
 
 
+@full_precision
+def cycle_directions(p_l: Float[Tensor, "... 15 3"], decoded: Float[Tensor, "... 15 3"]) -> Tensor:
+    """Spherical form of the first term of L_cyc: mean angle between the directions of two local poses, in radians.
+
+    Rows of any length; the root's, which is 0, counts as an angle of 0.
+    """
+    half_chord = (normalize(p_l) - normalize(decoded)).norm(dim=-1) / 2
+    return 2 * half_chord.clamp(max=1 - 1e-6).asin().mean()  # the slope of asin is infinite at 1
+
+
 def cycle_embedding(phi: Float[Tensor, "... e"], encoded: Float[Tensor, "... e"]) -> Tensor:
     """Second term of L_cyc (source, equation 1): |phi - Phi.Psi(phi)|, mean over the embedding."""
     return (phi - encoded).abs().mean()
@@ -39,6 +50,27 @@ def hinge_discriminator(real: Float[Tensor, "n d"], fake: Float[Tensor, "n d"]) 
 def hinge_generator(fake: Float[Tensor, "n d"]) -> Tensor:
     """L_adv of Psi: its poses should be taken for real ones."""
     return -fake.mean()
+
+
+def logistic_discriminator(real: Float[Tensor, "n d"], fake: Float[Tensor, "n d"]) -> Tensor:
+    """Cross entropy of Disc (Goodfellow et al., 2014) over its logits for real and for decoded poses."""
+    return (functional.softplus(-real).mean() + functional.softplus(fake).mean()) / 2
+
+
+def logistic_generator(fake: Float[Tensor, "n d"]) -> Tensor:
+    """L_adv of Psi in the plain GAN, in its form that does not saturate: the cross entropy of "real"."""
+    return functional.softplus(-fake).mean()
+
+
+def gradient_penalty(real: Float[Tensor, "n d"], p_l: Float[Tensor, "n 15 3"]) -> Tensor:
+    """R1 (Mescheder et al., 2018): half the squared slope of Disc on real poses, mean over the poses.
+
+    Args:
+        real: logits of Disc for `p_l`; the slope is that of their mean over the judgements.
+        p_l: poses that require a gradient. The penalty itself can be differentiated for Disc's weights.
+    """
+    (slope,) = torch.autograd.grad(real.mean(-1).sum(), p_l, create_graph=True)
+    return slope.square().sum((-2, -1)).mean() / 2
 
 
 def overstep(excess: Float[Tensor, ...]) -> Tensor:

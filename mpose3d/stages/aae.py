@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -12,6 +12,14 @@ from mpose3d.geometry.kinematics import canonical_to_local, local_to_canonical
 from mpose3d.networks.autoencoder import PoseAutoEncoder, PoseDiscriminator
 from mpose3d.poses.intersection import self_intersection
 from mpose3d.stages.base import Stage
+
+Adversary = Literal["hinge", "logistic"]
+
+# losses of Disc and of Psi
+_ADVERSARIES = {
+    "hinge": (losses.hinge_discriminator, losses.hinge_generator),
+    "logistic": (losses.logistic_discriminator, losses.logistic_generator),
+}
 
 
 class AAEStage(Stage):
@@ -23,8 +31,12 @@ class AAEStage(Stage):
     Args:
         embedding: width of phi.
         pose_cycle: weight of |p_c - FK.Psi.Phi.T_L(p_c)|, in metres.
+        spherical: weight of the angle, in radians, between the directions of T_L(p_c) and of Psi.Phi.T_L(p_c): beside
+            `pose_cycle`, or in its place where that is 0.
         embedding_cycle: weight of |phi - Phi.Psi(phi)|.
         adversarial: weight of L_adv.
+        adversary: losses of Disc and L_adv: hinge, or the plain GAN's (logistic, not saturating).
+        gradient_penalty: weight of half the squared slope of Disc on real poses (R1), in Disc's loss.
         limits: weight of the degrees by which joints of Psi(phi_rand) would overstep the joint limits if they were not
             moved back. Not in the source (docs/prior.md).
         intersection: weight of the depth, in metres, to which limbs of Psi(phi_rand) enter one another. Not in the
@@ -37,26 +49,34 @@ class AAEStage(Stage):
         self,
         embedding: int = 32,
         pose_cycle: float = 10.0,
+        spherical: float = 0.0,
         embedding_cycle: float = 1.0,
         adversarial: float = 1.0,
+        adversary: Adversary = "hinge",
+        gradient_penalty: float = 0.0,
         limits: float = 1.0,
         intersection: float = 50.0,
         discriminator_learning_rate: float = 1e-3,
         **optimizer: Any,
     ) -> None:
         super().__init__(**optimizer)
+        if adversary not in _ADVERSARIES:
+            raise ValueError(f"adversary {adversary!r}: it is one of {', '.join(_ADVERSARIES)}")
         self.save_hyperparameters()
         self.network = PoseAutoEncoder(embedding)
         self.disc = PoseDiscriminator()
         self.embedding = embedding
         self.weights = {
             "cycle_pose": pose_cycle,
+            "cycle_directions": spherical,
             "cycle_embedding": embedding_cycle,
             "adversarial": adversarial,
             "limits": limits,
             "intersection": intersection,
             "discriminator": 1.0,  # Disc's own, which no other network sees
+            "gradient_penalty": gradient_penalty,  # likewise
         }
+        self.adversary = adversary
         self.joint_limits = self.network.psi.limits
         self.discriminator_learning_rate = discriminator_learning_rate
 
@@ -72,15 +92,24 @@ class AAEStage(Stage):
         phi_rand = 2 * torch.rand(len(batch), self.embedding, device=batch.device) - 1
         unlimited = psi.unlimited(phi_rand)
         fake = self.joint_limits.clamp(unlimited)
+        decoded = psi(phi(p_l))
         frozen = {name: p.detach() for name, p in self.disc.named_parameters()}
+        discriminator_loss, generator_loss = _ADVERSARIES[self.adversary]
+        penalised = self.weights["gradient_penalty"] > 0
+        real = p_l.detach().requires_grad_(penalised)
+        real_logits = self.disc(real)
         terms = {
-            "cycle_pose": losses.cycle_pose(batch, local_to_canonical(psi(phi(p_l)))),
+            "cycle_pose": losses.cycle_pose(batch, local_to_canonical(decoded)),
             "cycle_embedding": losses.cycle_embedding(phi_rand, phi(fake)),
-            "adversarial": losses.hinge_generator(torch.func.functional_call(self.disc, frozen, fake)),
+            "adversarial": generator_loss(torch.func.functional_call(self.disc, frozen, fake)),
             "limits": losses.overstep(self.joint_limits.excess(unlimited)),
             "intersection": losses.overstep(self_intersection(local_to_canonical(fake))) / 1000,
-            "discriminator": losses.hinge_discriminator(self.disc(p_l), self.disc(fake.detach())),
+            "discriminator": discriminator_loss(real_logits, self.disc(fake.detach())),
         }
+        if self.weights["cycle_directions"] > 0:
+            terms["cycle_directions"] = losses.cycle_directions(p_l, decoded)
+        if penalised:
+            terms["gradient_penalty"] = losses.gradient_penalty(real_logits, real)
         loss = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
         self.log_terms("train", terms | {"loss": loss}, len(batch))
         return loss

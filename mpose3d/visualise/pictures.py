@@ -169,7 +169,7 @@ def curves(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], log: b
     for place, (panel, names) in enumerate(panels.items()):
         axes = figure.add_subplot(rows, columns, place + 1)
         for name in names:
-            axes.plot(*series[name], label=name, linewidth=1.4)
+            axes.plot(*series[name], label=name.partition("/")[0], linewidth=1.4)
         axes.set(title=panel, xlabel="step", yscale="log" if log else "linear")
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)

@@ -162,6 +162,50 @@ def test_a_network_for_another_teacher_is_refused():
         Phase1Stage(SmallTeacher(width=16), CrossModalNetwork("mpose3d", 8, 4, input_size=32, g_width=4, h_width=16))
 
 
+_PENALISED = {"adversary": "logistic", "gradient_penalty": 0.1, "spherical": 3.0}
+
+
+@pytest.mark.parametrize("adversary", ("hinge", "logistic"))
+def test_of_the_adversarial_terms_psi_learns_from_l_adv_and_disc_from_its_own(adversary):
+    """L_adv leaves Disc alone; Disc's loss and the gradient penalty leave Phi and Psi alone."""
+    silent = {"pose_cycle": 0.0, "embedding_cycle": 0.0, "limits": 0.0, "intersection": 0.0}
+
+    def gradients(**arguments: float) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        torch.manual_seed(0)
+        stage = tiny_stage("aae", adversary=adversary, **silent | arguments)
+        stage.log_terms = lambda *_: None
+        data = tiny_data("aae")
+        data.setup()
+        stage.training_step(data.sources[0].sample(8, torch.Generator().manual_seed(0)), 0).backward()
+        parts = (stage.network, stage.disc)
+        return tuple({name: p.grad for name, p in part.named_parameters() if p.grad is not None} for part in parts)
+
+    (apart, disc), (together, same), (penalised, pressed) = (
+        gradients(adversarial=0.0), gradients(adversarial=1.0), gradients(adversarial=0.0, gradient_penalty=1.0),
+    )  # fmt: skip
+    assert not any(g.any() for g in apart.values()) and not any(g.any() for g in penalised.values())
+    assert {name.split(".")[0] for name, g in together.items() if g.any()} == {"psi"}
+    for name, gradient in disc.items():
+        assert torch.equal(same[name], gradient), name
+    assert all(g.isfinite().all() for g in pressed.values())
+    assert any(not torch.equal(pressed[name], gradient) for name, gradient in disc.items())
+
+
+def test_every_form_of_the_auto_encoder_trains_and_names_its_terms(trainer):
+    stage, fit = tiny_stage("aae", **_PENALISED), trainer()
+    fit.fit(stage, tiny_data("aae"))
+    assert {"train/gradient_penalty", "train/cycle_directions"} <= set(fit.callback_metrics)
+    assert all(math.isfinite(value) for value in fit.callback_metrics.values())
+    plain = trainer()
+    plain.fit(tiny_stage("aae"), tiny_data("aae"))
+    assert not {"train/gradient_penalty", "train/cycle_directions"} & set(plain.callback_metrics)
+
+
+def test_an_unknown_adversary_is_refused():
+    with pytest.raises(ValueError, match="adversary 'wasserstein': it is one of hinge, logistic"):
+        tiny_stage("aae", adversary="wasserstein")
+
+
 @pytest.mark.parametrize("name", ("aae", "phase1"))
 def test_mixed_precision(name, trainer):
     fit = trainer(precision="bf16-mixed", limit_train_batches=1)
@@ -169,10 +213,14 @@ def test_mixed_precision(name, trainer):
     assert math.isfinite(fit.callback_metrics["train/loss"])
 
 
-@pytest.mark.parametrize("name", ("aae", "phase1", "phase2"))
-def test_two_processes_hold_the_same_weights(name, trainer, tmp_path):
+@pytest.mark.parametrize(
+    "name, arguments",
+    [("aae", {}), ("aae", _PENALISED), ("phase1", {}), ("phase2", {})],
+    ids=["aae", "aae-penalised", "phase1", "phase2"],
+)
+def test_two_processes_hold_the_same_weights(name, arguments, trainer, tmp_path):
     """Distributed data parallel over gloo, as on a cluster; the processes see different batches."""
-    stage = tiny_stage(name)
+    stage = tiny_stage(name, **arguments)
     fit = trainer(strategy="ddp_fork", devices=2, callbacks=[_WeightsOfEveryRank(str(tmp_path))])
     fit.fit(stage, tiny_data(name))
     one, two = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))

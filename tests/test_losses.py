@@ -1,0 +1,107 @@
+"""Terms of the training losses that are written in closed form: each against a reference of its own."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import roma
+import torch
+from torch import nn
+from torch.nn import functional
+
+from mpose3d import losses
+from mpose3d.geometry.kinematics import canonical_to_local
+from mpose3d.networks.autoencoder import PoseAutoEncoder, PoseDiscriminator
+from mpose3d.poses.artificial import ArtificialPoses
+
+
+def _local_poses(n: int) -> torch.Tensor:
+    return canonical_to_local(ArtificialPoses().sample(n, torch.Generator().manual_seed(0)))
+
+
+# the spherical loss --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("degrees", (0.01, 1.0, 90.0, 179.0))
+def test_turned_directions_are_that_angle_apart(degrees):
+    p_l = _local_poses(64).double()
+    across = torch.linalg.cross(p_l, torch.rand(p_l.shape, generator=torch.Generator().manual_seed(1)).double())
+    axis = math.radians(degrees) * functional.normalize(across, dim=-1)
+    turned = (roma.rotvec_to_rotmat(axis) @ p_l[..., None]).squeeze(-1)
+    expected = math.radians(degrees) * 14 / 15  # the root has no direction
+    assert float(losses.cycle_directions(p_l, 3 * turned)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_gradient_of_the_angle_is_finite_where_directions_agree_and_where_they_oppose():
+    p_l = _local_poses(16)
+    for other in (p_l, -p_l):
+        decoded = other.clone().requires_grad_()
+        losses.cycle_directions(p_l, decoded).backward()
+        assert decoded.grad.isfinite().all()
+
+
+def test_the_angle_is_no_coarser_in_half_precision():
+    p_l = _local_poses(16)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = losses.cycle_directions(p_l, p_l.roll(1, 0))
+    assert loss.dtype == torch.float32 and loss == losses.cycle_directions(p_l, p_l.roll(1, 0))
+
+
+# the plain GAN -------------------------------------------------------------------------------------------------------
+
+
+def test_the_logistic_losses_are_cross_entropies():
+    real, fake = 5 * torch.randn(2, 32, 21, generator=torch.Generator().manual_seed(0))
+    logits = torch.cat([real, fake])
+    labels = torch.cat([torch.ones_like(real), torch.zeros_like(fake)])
+    torch.testing.assert_close(
+        losses.logistic_discriminator(real, fake), functional.binary_cross_entropy_with_logits(logits, labels)
+    )
+    torch.testing.assert_close(
+        losses.logistic_generator(fake), functional.binary_cross_entropy_with_logits(fake, torch.ones_like(fake))
+    )
+
+
+@pytest.mark.parametrize("kind", ("hinge", "logistic"))
+def test_psi_is_pulled_where_disc_is_sure_of_a_fake(kind):
+    """L_adv does not saturate: its slope stays, however sure Disc is."""
+    fake = torch.tensor([[-50.0]], requires_grad=True)
+    getattr(losses, f"{kind}_generator")(fake).backward()
+    assert fake.grad.item() == pytest.approx(-1, abs=1e-6)
+
+
+# the gradient penalty ------------------------------------------------------------------------------------------------
+
+
+def test_the_penalty_of_a_linear_disc_is_half_its_squared_slope():
+    disc = nn.Linear(45, 3)
+    p_l = _local_poses(8).requires_grad_()
+    penalty = losses.gradient_penalty(disc(p_l.flatten(1)), p_l)
+    slope = disc.weight.mean(0)
+    torch.testing.assert_close(penalty, slope.square().sum() / 2)
+    penalty.backward()
+    torch.testing.assert_close(disc.weight.grad, (slope / 3).expand(3, -1))
+    assert disc.bias.grad is None or not disc.bias.grad.any()
+
+
+def test_the_penalty_of_disc_agrees_with_finite_differences():
+    torch.manual_seed(0)
+    disc, p_l = PoseDiscriminator().double(), _local_poses(1).double().requires_grad_()
+    step, slopes = 1e-6, []
+    with torch.no_grad():
+        for unit in torch.eye(45, dtype=torch.float64).unflatten(-1, (15, 3)):
+            slopes.append((disc(p_l + step * unit).mean() - disc(p_l - step * unit).mean()) / (2 * step))
+    penalty = losses.gradient_penalty(disc(p_l), p_l)
+    torch.testing.assert_close(penalty, torch.stack(slopes).square().sum() / 2, rtol=1e-4, atol=0)
+
+
+def test_the_penalty_reaches_the_weights_of_disc_alone():
+    torch.manual_seed(0)
+    disc, network = PoseDiscriminator(), PoseAutoEncoder()
+    p_l = _local_poses(8)
+    decoded = network.psi(network.phi(p_l)).detach().requires_grad_()
+    losses.gradient_penalty(disc(decoded), decoded).backward()
+    gradients = [p.grad for p in disc.parameters() if p.grad is not None]
+    assert gradients and all(g.isfinite().all() for g in gradients) and any(g.any() for g in gradients)
+    assert all(p.grad is None for p in network.parameters())
