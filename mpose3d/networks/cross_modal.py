@@ -64,10 +64,10 @@ class CrossModalNetwork(PriorNetwork):
         sigma: float = 7.0,
         direct: bool = False,
     ) -> None:
+        if direct and prior is not None:
+            raise ValueError(f"poses that are regressed directly have no Psi: leave out the prior, now {prior}")
         super().__init__(embedding, prior)
         if direct:
-            if prior is not None:
-                raise ValueError(f"poses that are regressed directly have no Psi: leave out the prior, now {prior}")
             self.psi, embedding = DirectPose(), DirectPose.embedding
         if layout not in LAYOUTS:
             raise ValueError(f"no layout {layout!r}; there is {', '.join(LAYOUTS)}")
