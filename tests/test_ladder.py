@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from experiments import ladder
@@ -56,8 +57,8 @@ def test_what_was_done_is_not_done_again(tmp_path, monkeypatch):
     def fit(words, check):
         calls.append(next(word.rpartition("=")[2] for word in words if "logger.init_args.name" in word))
         place = tmp_path / calls[-1]
-        place.mkdir(exist_ok=True)
-        (place / "metrics.csv").write_text("epoch,step\n0,19\n,39\n")
+        (place / "checkpoints").mkdir(parents=True)
+        torch.save({"global_step": 40}, place / "checkpoints" / "last.ckpt")
 
     monkeypatch.setattr(ladder.subprocess, "run", fit)
     monkeypatch.setattr(ladder, "measure", lambda weights, *_: calls.append(weights) or {"scenes": {}})
