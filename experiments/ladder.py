@@ -58,12 +58,18 @@ class Row:
 #: the row of what `--start` holds
 START = "start"
 _SCENES = f"{_D}.scenes.init_args"
-_SHORT = (f"{_D}.batches=600", f"{_T}.max_epochs=1")
+_MAPS = ("annotated", "hmpaf")
+_LONGER = (f"{_D}.batches=500", f"{_T}.max_epochs=1", f"{_S}.learning_rate=5.0e-4")
 
 
-def _short(*changes: str) -> Row:
+def _longer(*changes: str) -> Row:
+    """D_syn alone for 500 steps more than (a)."""
+    return Row("lift", (*_LONGER, *changes), "a", _MAPS)
+
+
+def _scratch(*changes: str) -> Row:
     """D_syn alone from random weights, 600 steps."""
-    return Row("lift", (*_SHORT, *changes), inputs=("annotated", "hmpaf"))
+    return Row("lift", (f"{_D}.batches=600", f"{_T}.max_epochs=1", *changes), inputs=_MAPS)
 
 
 def _phase1(*changes: str) -> Row:
@@ -77,27 +83,33 @@ LADDER: dict[str, Row] = {
     "c": Row("distill", start="a"),
     "d": Row("phase1", start="c"),
     "e": Row("phase2", start="d"),
-    # phase 1 for more than twice as long, and phase 2 from there
-    "d, longer": Row("phase1", (f"{_T}.max_steps=700", f"{_SCENES}.batches=700"), "c"),
-    "e, longer": Row("phase2", start="d, longer"),
     # as many steps on D_syn as phases 1 and 2 take together
-    "a, longer": Row("lift", (f"{_D}.batches=500", f"{_T}.max_epochs=1", f"{_S}.learning_rate=5e-4"), "a"),
+    "a, longer": Row("lift", _LONGER, "a"),
+    # what the first ablation suggests: no artificial poses, and phase 1 at once
+    "d, motion capture alone": Row(
+        "phase1",
+        (f"{_T}.max_steps=450", f"{_SCENES}.batches=450", f"{_SCENES}.artificial=0", f"{_SCENES}.seated=0"),
+        "motion capture alone",
+    ),
+    "e, motion capture alone": Row(
+        "phase2", (f"{_SCENES}.artificial=0", f"{_SCENES}.seated=0"), "d, motion capture alone"
+    ),
 }
 
 ABLATIONS: dict[str, Row] = {
-    "D_syn": _short(),
-    "artificial poses alone": _short(f"{_D}.artificial=1"),
-    "motion capture alone": _short(f"{_D}.artificial=0", f"{_D}.seated=0"),
-    "joints regressed directly": _short(f"{_S}.network.init_args.direct=true", f"{_S}.network.init_args.prior=null"),
-    "no recon_canonical, no recon_rotation": _short(
+    "artificial poses alone": _longer(f"{_D}.artificial=1"),
+    "motion capture alone": _longer(f"{_D}.artificial=0", f"{_D}.seated=0"),
+    "no recon_canonical, no recon_rotation": _longer(
         f"{_S}.weights.recon_canonical=0", f"{_S}.weights.recon_rotation=0"
     ),
-    "no recon_pose": _short(f"{_S}.weights.recon_pose=0"),
-    "no recon_points": _short(f"{_S}.weights.recon_points=0"),
-    "upright before a level camera": _short(f"{_D}.tilt=0", f"{_D}.looking_down=[0,0]", f"{_D}.free_rotation=0"),
-    "drawing without noise": _short(
+    "no recon_pose": _longer(f"{_S}.weights.recon_pose=0"),
+    "no recon_points": _longer(f"{_S}.weights.recon_points=0"),
+    "upright before a level camera": _longer(f"{_D}.tilt=0", f"{_D}.looking_down=[0,0]", f"{_D}.free_rotation=0"),
+    "drawing without noise": _longer(
         f"{_S}.amplitude=1", f"{_S}.blur=null", f"{_S}.jitter=0", f"{_D}.occlusion=0", f"{_D}.dropped=0"
     ),
+    "from random weights": _scratch(),
+    "from random weights, joints regressed directly": _scratch(f"{_S}.network.init_args.direct=true"),
     "phase 1": _phase1(),
     "phase 1, no distl": _phase1(f"{_S}.weights.distl=0", f"{_S}.weights.distl_root=0"),
     "phase 1, no ss": _phase1(f"{_S}.weights.ss=0"),

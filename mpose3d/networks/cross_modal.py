@@ -38,11 +38,11 @@ class CrossModalNetwork(PriorNetwork):
         embedding: width of the pose embedding.
         g_width, h_width, h_blocks: size of G and H.
         sigma: width in pixels of the Gaussians of m_syn, as wide as the teacher's.
-        direct: an ablation: s holds the directions of limbs themselves (`DirectPose`), and there is neither embedding
-            nor prior.
+        direct: an ablation: s holds the directions of limbs themselves (`DirectPose`); `prior` and `embedding` count
+            for nothing.
 
     Raises:
-        ValueError: no such layout; `direct` with a prior.
+        FileNotFoundError, ValueError: no such layout, or no such prior.
     """
 
     def __init__(
@@ -64,9 +64,7 @@ class CrossModalNetwork(PriorNetwork):
         sigma: float = 7.0,
         direct: bool = False,
     ) -> None:
-        if direct and prior is not None:
-            raise ValueError(f"poses that are regressed directly have no Psi: leave out the prior, now {prior}")
-        super().__init__(embedding, prior)
+        super().__init__(embedding, None if direct else prior)
         if direct:
             self.psi, embedding = DirectPose(), DirectPose.embedding
         if layout not in LAYOUTS:

@@ -152,7 +152,7 @@ def test_a_gpu_is_never_waited_for(network):
 
 def test_poses_regressed_directly_have_no_prior(tmp_path):
     """The network of the ablation comes back from its file, and is not taken for one with Psi."""
-    network = CrossModalNetwork("openpose18", 8, direct=True, g_width=8, h_width=16)
+    network = CrossModalNetwork("openpose18", 8, prior="absent", direct=True, g_width=8, h_width=16)
     assert not list(network.psi.parameters()) and network.representation.embedding == network.psi.embedding
     network.save(tmp_path / "direct.safetensors")
     again = CrossModalNetwork.from_file(tmp_path / "direct.safetensors")
@@ -162,5 +162,3 @@ def test_poses_regressed_directly_have_no_prior(tmp_path):
             torch.testing.assert_close(ours, theirs)
     with pytest.raises(ValueError, match="embedding"):
         CrossModalNetwork("openpose18", 8, g_width=8, h_width=16).load(tmp_path / "direct.safetensors")
-    with pytest.raises(ValueError, match="leave out the prior"):
-        CrossModalNetwork(direct=True, prior="prior.safetensors")
