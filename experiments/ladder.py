@@ -1,7 +1,7 @@
 """The ladder of the source's stages on photographs, every rung and every ablation measured on the same data.
 
 python -m experiments.ladder --annotations MultiPersonTestSet --images images_small --motion_capture held_out.npz
-    [--rows ROW ...] [--commands] --out out/ladder
+    --start network.safetensors [--rows ROW ...] [--commands] --out out/ladder
 
 Each row is a config of `experiments/photographs` with the overrides below, trained in a folder of its own from the
 network of the row it names; a row whose figures are there already is not run again. `--commands` prints what would be
@@ -293,7 +293,7 @@ def main() -> None:
     parser.add_argument("--motion_capture", type=Path, required=True, help="held-out clips, for scenes")
     parser.add_argument("--teacher", default="../shared/data/teacher/hpe0001_dequant_fp16.npz", help="its weights")
     parser.add_argument("--prior", type=Path, default=Path("mpose3d/weights/prior.safetensors"))
-    parser.add_argument("--start", type=Path, default=Path("mpose3d/weights/photographs.safetensors"))
+    parser.add_argument("--start", type=Path, required=True, help="network.safetensors of G and H that (a) starts from")
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW", help=f"of {list(ROWS)}")
     parser.add_argument("--commands", action="store_true", help="print the trainings, and run nothing")
     parser.add_argument("--out", type=Path, default=Path("out/ladder"))
