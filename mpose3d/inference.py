@@ -24,10 +24,11 @@ from mpose3d.lifting import enough_joints, lift_people
 from mpose3d.metrics.functional import bounding_box
 from mpose3d.networks.backends import Backend, Precision, accelerate
 from mpose3d.networks.cross_modal import CrossModalNetwork, Detection
-from mpose3d.networks.keypoint_lifter import FEWEST_JOINTS, KeypointLifter
+from mpose3d.networks.keypoint_lifter import FEWEST_JOINTS, REFINE, KeypointLifter
+from mpose3d.networks.movenet import MoveNet
 from mpose3d.networks.photograph import PhotographNetwork
 from mpose3d.networks.teacher import MobilenetThin, Teacher
-from mpose3d.representations.hmpaf import parse
+from mpose3d.representations.hmpaf import People2D, in_order, parse
 from mpose3d.representations.neural import Roots
 from mpose3d.skeleton import SKELETON
 from mpose3d.visualise.page import write_page
@@ -40,6 +41,9 @@ Through = Literal["keypoints", "maps"]
 #: side in pixels of a teacher's input where nothing else is asked for; None is the network's own. 368 is what OpenPose
 #: and its kin were trained at; by keypoints a person who is larger in cells has its joints better placed
 TEACHER_SIZES: dict[Pathway, int | None] = {"keypoints": 544, "hmpaf": 368, "image": None}
+
+#: the same of MoveNet
+MOVENET_SIZE = 512
 
 #: focal length over the longer side of a photograph whose camera nobody knows (`Camera.for_image`)
 FOCAL_RATIO = 0.8
@@ -106,27 +110,29 @@ class PeopleReader:
     """photograph -> teacher -> H, or the lifter -> people.
 
     Args:
-        teacher: E and F.
+        teacher: E and F; by the pathway "keypoints" MoveNet too.
         network: G, H and Psi, or the lifter by the pathway "keypoints".
         pathway: "image" is the source's, s = H(E(I)); the teacher must be the one that H was trained with. The others
             take any teacher of the network's layout, at any size: "hmpaf" goes by its maps, s = H(G(F(E(I)))),
-            "keypoints" by its parse k_q, whose people the lifter reads one by one.
+            "keypoints" by its people k_q, whom the lifter reads one by one.
         teacher_size: side of the teacher's input in pixels.
         max_people: most people, the best.
-        threshold: least score of a person: the probability of a root, by keypoints the mean height of its peaks.
+        threshold: least score of a person: the probability of a root, by keypoints see `teacher_people`.
         turned: by keypoints, show the teacher the image in all four positions (`teacher_people`).
+        refine: by keypoints, steps of refinement (`KeypointLifter.forward`).
         backend, precision: see `accelerate`; "keypoints" runs the teacher by them.
     """
 
     def __init__(
         self,
-        teacher: Teacher,
+        teacher: Teacher | MoveNet,
         network: CrossModalNetwork | KeypointLifter,
         pathway: Pathway = "hmpaf",
         teacher_size: int | None = None,
         max_people: int = 20,
         threshold: float = 0.5,
         turned: bool = False,
+        refine: int = REFINE,
         backend: Backend = "eager",
         precision: Precision = "float32",
     ) -> None:
@@ -137,12 +143,17 @@ class PeopleReader:
             )
         self.teacher, self.network = teacher.eval(), network.eval()
         self.pathway = pathway
-        self.max_people, self.threshold, self.turned = max_people, threshold, turned
+        self.max_people, self.threshold = max_people, threshold
+        self.turned, self.refine = turned, refine
         if isinstance(network, KeypointLifter):
-            self.side = teacher_size or TEACHER_SIZES[pathway]
+            self.side = teacher_size or default_size(pathway, teacher)
             self._ratio, self._focal_ratio = 1.0, FOCAL_RATIO
             self._accelerate(teacher, backend, precision)
             return
+        if isinstance(teacher, MoveNet):
+            raise ValueError(
+                f"MoveNet has no maps for the pathway {pathway!r}: take a teacher of {network.layout.name}"
+            )
         size = network.representation.input_size
         self.side = teacher_size or size
         if teacher.layout is not network.layout:
@@ -172,7 +183,8 @@ class PeopleReader:
             return self._run(image)
         points, visible, score = (part[:, : self.max_people] for part in self.teacher_people(image))
         valid = enough_joints(visible) & (score >= self.threshold)
-        people = self.network(points, visible, Camera.for_image(self.side, self.side, self._focal_ratio))
+        camera = Camera.for_image(self.side, self.side, self._focal_ratio)
+        people = self.network(points, visible, camera, self.refine)
         # a joint that was seen is where it was seen
         joints_px = torch.where(visible[..., None], points, people.joints_px)
         roots = Roots(joints_px[..., SKELETON.root, :], score, valid)
@@ -180,17 +192,19 @@ class PeopleReader:
 
     @torch.inference_mode()
     def teacher_people(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """k_q of square images, best first: joints (B, P, 15, 2) px, visible (B, P, 15), mean height of peaks (B, P).
+        """k_q of square images, best first: joints (B, P, 15, 2) px, visible (B, P, 15), score (B, P).
 
-        With `turned`, of the image in all four positions: a teacher knows people upright, and sees those who lie, or
-        stand on their hands, better when the picture is turned. Who is seen in several is kept from the best.
+        The score is the mean height of a person's peaks: of those seen where people are grouped from peaks, of all of
+        them by MoveNet, which gives every person a place for each joint. With `turned`, of the image in all four
+        positions: a teacher knows people upright, and sees those who lie, or stand on their hands, better when the
+        picture is turned. Who is seen in several is kept from the best.
         """
-        layout, turns = self.teacher.layout, 4 if self.turned else 1
-        maps = self._run(torch.cat([torch.rot90(image, turn, (2, 3)) for turn in range(turns)]))
-        k_q = parse(maps, layout, self.teacher.stride)
-        points, visible = layout.to_skeleton(k_q.points, k_q.visible & k_q.valid[..., None])
+        turns = 4 if self.turned else 1
+        k_q = self._parsed(torch.cat([torch.rot90(image, turn, (2, 3)) for turn in range(turns)]))
+        points, visible = self.teacher.layout.to_skeleton(k_q.points, k_q.visible & k_q.valid[..., None])
         total = torch.where(k_q.valid, k_q.scores.sum(-1), 0)
-        score = total / k_q.visible.sum(-1).clamp_min(1)
+        joints = len(self.teacher.layout) if isinstance(self.teacher, MoveNet) else k_q.visible.sum(-1).clamp_min(1)
+        score = total / joints
         if turns == 1:
             return points, visible, score
         # (turns * B, P, ...) -> turned back -> (B, turns * P, ...)
@@ -207,7 +221,7 @@ class PeopleReader:
         score[:, k_q.valid.shape[1] :] *= _SURER
         order = total.argsort(dim=1, descending=True)
         turn = torch.arange(order.shape[1], device=order.device) // k_q.valid.shape[1]
-        points, visible, score = (_taken(part, order) for part in (points, visible, score))
+        points, visible, score = (in_order(part, order) for part in (points, visible, score))
         # whoever lies mostly within the box of somebody better, seen in another position, is the same person
         box = bounding_box(points, visible)
         side = (
@@ -220,7 +234,11 @@ class PeopleReader:
         again = (shared & other).tril(-1).any(-1)
         first = again.long().argsort(dim=1, stable=True)
         visible, score = visible & ~again[..., None], torch.where(again, 0, score)
-        return _taken(points, first), _taken(visible, first), _taken(score, first)
+        return in_order(points, first), in_order(visible, first), in_order(score, first)
+
+    def _parsed(self, image: Tensor) -> People2D:
+        found = self._run(image)
+        return found if isinstance(found, People2D) else parse(found, self.teacher.layout, self.teacher.stride)
 
     def read(self, image: np.ndarray, box: Letterbox) -> PhotographPeople:
         """A letterboxed photograph (side, side, 3) uint8 RGB -> its people, in pixels of the photograph."""
@@ -244,8 +262,8 @@ class PeopleReader:
     @torch.inference_mode()
     def read_teacher(self, image: np.ndarray, box: Letterbox) -> dict[str, Any]:
         """The teacher's own 2D people k_q in the format of `PhotographPeople.to_json`; unseen joints are None."""
-        teacher = self.teacher
-        k_q = parse(teacher(self._batch(image)), teacher.layout, teacher.stride)
+        teacher, batch = self.teacher, self._batch(image)
+        k_q = teacher(batch) if isinstance(teacher, MoveNet) else parse(teacher(batch), teacher.layout, teacher.stride)
         points, visible = teacher.layout.to_skeleton(k_q.points, k_q.visible)
         people = []
         for p in k_q.valid[0].nonzero().flatten().tolist():
@@ -258,12 +276,6 @@ class PeopleReader:
         return to_tensor(image)[None].to(next(self.network.parameters()).device)
 
 
-def _taken(part: Tensor, order: Tensor) -> Tensor:
-    """(B, P, ...) in the order (B, P) of people."""
-    index = order.reshape(*order.shape, *(1 for _ in part.shape[2:])).expand_as(part)
-    return part.gather(1, index)
-
-
 def _skeleton() -> dict[str, Any]:
     return {"names": list(SKELETON.names), "limbs": [list(limb) for limb in SKELETON.limbs]}
 
@@ -273,12 +285,13 @@ def infer(
     *,
     out: str,
     weights: str | None = None,
-    teacher: Teacher | None = None,
+    teacher: Teacher | MoveNet | None = None,
     pathway: Pathway = "keypoints",
     teacher_size: int | None = None,
     max_people: int = 20,
-    threshold: float = 0.3,
-    turned: bool = True,
+    threshold: float | None = None,
+    turned: bool | None = None,
+    refine: int = REFINE,
     overlay: bool = True,
     page: bool = True,
     teacher_people: bool = False,
@@ -295,14 +308,16 @@ def infer(
             `out`.
         out: folder to write to.
         weights: `network.safetensors` of a stage; by default the weights that ship with the package.
-        teacher: the 2D network; by default mobilenet_thin, which is fetched on first use.
+        teacher: the 2D network; by default MoveNet by "keypoints" and mobilenet_thin by the others, fetched on first
+            use.
         pathway: "keypoints", "hmpaf" or "image", see docs/flow.md.
-        teacher_size: side of the teacher's input in pixels: more finds smaller people; by default 544 by "keypoints",
-            368 by "hmpaf", and the network's by "image".
+        teacher_size: side of the teacher's input in pixels: more finds smaller people; by default 512 for MoveNet and
+            544 for others by "keypoints", 368 by "hmpaf", and the network's by "image".
         max_people: most people in a photograph.
-        threshold: least score of a person.
-        turned: by "keypoints", look at the photograph from all four sides: finds people who lie or stand on their
-            hands, at four times the cost.
+        threshold: least score of a person; by default 0.15 for MoveNet and 0.3 for others.
+        turned: by "keypoints", look at the photograph from all four sides, at four times the cost: finds people who lie
+            or stand on their hands. By default not for MoveNet, which finds them anyhow.
+        refine: by "keypoints", steps by which each person is fitted to the joints seen after the network has read them.
         overlay: draw the people over the photograph beside a 3D view (NAME.png).
         page: write a page in which the 3D people can be turned (NAME.html).
         teacher_people: write the teacher's own 2D people too (NAME.teacher.json), for `evaluate 2d`.
@@ -315,10 +330,15 @@ def infer(
     """
     places = output_places([Path(path) for path in paths])
     network = read_lifter("keypoints" if pathway == "keypoints" else "maps", weights)
-    teacher = teacher or MobilenetThin(str(assets.teacher_file("mobilenet_thin")))
-    teacher_size = teacher_size or TEACHER_SIZES[pathway]
+    teacher = teacher or default_teacher(pathway)
+    teacher_size = teacher_size or default_size(pathway, teacher)
+    grouped = not isinstance(teacher, MoveNet)
+    threshold = threshold if threshold is not None else 0.3 if grouped else 0.15
+    turned = turned if turned is not None else grouped
     teacher, network = teacher.to(device), network.to(device)
-    reader = PeopleReader(teacher, network, pathway, teacher_size, max_people, threshold, turned, backend, precision)
+    reader = PeopleReader(
+        teacher, network, pathway, teacher_size, max_people, threshold, turned, refine, backend, precision
+    )
 
     failed = []
     for source, place in track(places, description="photographs"):
@@ -332,6 +352,17 @@ def infer(
     for reason in failed:
         print(f"not read: {reason}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def default_teacher(pathway: Pathway) -> Teacher | MoveNet:
+    """The 2D network where none is named: its weights are fetched on first use (`assets.teacher_file`)."""
+    if pathway == "keypoints":
+        return MoveNet(str(assets.teacher_file("movenet")))
+    return MobilenetThin(str(assets.teacher_file("mobilenet_thin")))
+
+
+def default_size(pathway: Pathway, teacher: Teacher | MoveNet) -> int | None:
+    return MOVENET_SIZE if isinstance(teacher, MoveNet) else TEACHER_SIZES[pathway]
 
 
 def output_places(paths: list[Path]) -> list[tuple[Path, Path]]:
@@ -395,6 +426,7 @@ def lift(
     weights: str | None = None,
     threshold: float = 0.0,
     focal_ratio: float = FOCAL_RATIO,
+    refine: int = REFINE,
     device: str = "cpu",
 ) -> None:
     """2D people of any detector -> 3D people: COCO results, OpenPose JSON or npz in, npz or JSON out.
@@ -412,6 +444,7 @@ def lift(
         weights: the network; default: those that ship.
         threshold: least confidence of a joint.
         focal_ratio: focal length over the longer side of a picture, where it is known.
+        refine: through keypoints, steps by which each person is fitted to the joints after the network has read them.
         device: where to run, "cpu" or "cuda".
     """
     place = Path(out)
@@ -429,7 +462,7 @@ def lift(
     arrays: dict[str, np.ndarray] = {}
     for start in track(range(0, len(pictures), _LIFTED), description="pictures"):
         part = pictures[start : start + _LIFTED]
-        for picture, found in zip(part, lift_pictures(network, part, focal_ratio), strict=True):
+        for picture, found in zip(part, lift_pictures(network, part, focal_ratio, refine), strict=True):
             if to_npz:
                 arrays[f"{picture.name}/px"], arrays[f"{picture.name}/mm"] = found.joints_px, found.joints_mm
             else:
@@ -455,7 +488,10 @@ def read_lifter(through: Through, weights: str | None = None) -> KeypointLifter 
 
 
 def lift_pictures(
-    network: KeypointLifter | CrossModalNetwork, pictures: Sequence[PictureKeypoints], focal_ratio: float = FOCAL_RATIO
+    network: KeypointLifter | CrossModalNetwork,
+    pictures: Sequence[PictureKeypoints],
+    focal_ratio: float = FOCAL_RATIO,
+    refine: int = REFINE,
 ) -> list[PhotographPeople]:
     """2D people of pictures whose sizes are known -> the same people in 3D, all of them, in their order.
 
@@ -465,7 +501,7 @@ def lift_pictures(
     counts = [len(picture.px) for picture in pictures]
     which = torch.arange(len(pictures)).repeat_interleave(torch.tensor(counts))
     px, visible = (torch.cat([getattr(picture, part) for picture in pictures]) for part in ("px", "visible"))
-    people = lift_people(network, px, visible, which, cameras)
+    people = lift_people(network, px, visible, which, cameras, refine)
     joints_px = torch.where(visible[..., None], px, people.joints_px.cpu())
     parts = [part.cpu().split(counts) for part in (joints_px, people.joints, people.embedding)]
     return [

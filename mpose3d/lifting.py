@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 from mpose3d.geometry.camera import Camera
 from mpose3d.metrics.functional import bounding_box
 from mpose3d.networks.cross_modal import CrossModalNetwork
-from mpose3d.networks.keypoint_lifter import FEWEST_JOINTS, KeypointLifter
+from mpose3d.networks.keypoint_lifter import FEWEST_JOINTS, REFINE, KeypointLifter
 from mpose3d.representations.neural import NeuralGrid, NeuralRepresentation, People, Roots
 from mpose3d.skeleton import SKELETON
 
@@ -41,6 +41,7 @@ def lift_people(
     visible: Bool[Tensor, "n 15"],
     picture: Int[Tensor, " n"],
     cameras: Sequence[Camera],
+    refine: int = REFINE,
 ) -> People:
     """2D people of several pictures -> the same people in 3D, in their order.
 
@@ -53,6 +54,7 @@ def lift_people(
         visible: whom there are too few joints of (`enough_joints`) comes out as somebody, somewhere.
         picture: which of `cameras` each person is seen by.
         cameras: one for each picture, any.
+        refine: see `KeypointLifter.forward`.
 
     Returns:
         People in the camera space (mm) and in pixels of their own pictures, on the device of the network.
@@ -71,7 +73,7 @@ def lift_people(
         people = _through_maps(network, joints, visible, picture, len(cameras))
     else:
         parts = zip(joints.split(_PEOPLE), visible.split(_PEOPLE), strict=True)
-        people = _concatenated([network(*part, one) for part in parts])
+        people = _concatenated([network(*part, one, refine) for part in parts])
     return people._replace(joints_px=((people.joints_px.double().cpu() - shift) / ratio).to(parameter.device))
 
 

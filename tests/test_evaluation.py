@@ -415,7 +415,7 @@ class TestScenes:
             seen.append(scenes)
             return scenes
 
-        def lift(network, joints_px, visible, picture, cameras):
+        def lift(network, joints_px, visible, picture, cameras, refine):
             (scenes,) = seen
             assert len(cameras) == 12 and 0 not in picture
             kept = scenes.valid.clone()

@@ -13,12 +13,13 @@ from mpose3d.data.letterbox import Letterbox
 from mpose3d.geometry.camera import Camera
 from mpose3d.inference import PeopleReader, infer, output_places
 from mpose3d.networks.cross_modal import CrossModalNetwork
-from mpose3d.networks.keypoint_lifter import KeypointLifter
+from mpose3d.networks.keypoint_lifter import REFINE, KeypointLifter
+from mpose3d.networks.movenet import MoveNet
 from mpose3d.networks.teacher import SmallTeacher
 from mpose3d.poses.artificial import ArtificialPoses
 from mpose3d.poses.scenes import SceneSampler
-from mpose3d.representations.hmpaf import HMPAF, draw
-from mpose3d.skeleton import MPOSE3D, SKELETON
+from mpose3d.representations.hmpaf import HMPAF, People2D, draw
+from mpose3d.skeleton import COCO_17, MPOSE3D, SKELETON
 
 
 @pytest.fixture
@@ -155,8 +156,35 @@ def test_by_keypoints_the_lifter_reads_what_the_teacher_sees(tmp_path):
     given = torch.from_numpy(found.joints_px[place])
     assert (given - (2 * pixels[0] + 0.5)).norm(dim=-1).max() < 2 * 4 * 2  # two cells of the teacher
     with torch.no_grad():
-        again = lifter(given.float(), torch.ones(2, 15, dtype=torch.bool), Camera.for_image(512, 512)).joints
+        camera = Camera.for_image(512, 512)
+        again = lifter(given.float(), torch.ones(2, 15, dtype=torch.bool), camera, REFINE).joints
     np.testing.assert_allclose(found.joints_mm[place], again, rtol=1e-3, atol=1)
+
+
+class CrowdedMoveNet(MoveNet):
+    """Sees one person surely, the same person's arms once more, and somebody hardly."""
+
+    def forward(self, image):
+        points = torch.rand(1, 3, 17, 2, generator=torch.Generator().manual_seed(5)) * 200 + 20
+        scores = torch.tensor([0.8, 0.4, 0.1]).reshape(1, 3, 1).expand(1, 3, 17)
+        visible = torch.ones(1, 3, 17, dtype=torch.bool)
+        return People2D(points, scores, visible, torch.tensor([[True, False, True]]))
+
+
+def test_people_of_movenet_are_lifted_as_they_are():
+    lifter, teacher = KeypointLifter(width=16, blocks=1).eval(), CrowdedMoveNet()
+    reader = PeopleReader(teacher, lifter, "keypoints", teacher_size=256, threshold=0.15)
+    roots, people = reader.detect(torch.rand(1, 3, 256, 256))
+    assert roots.valid.tolist() == [[True, False, False]]
+    assert roots.score[0, 0].item() == pytest.approx(0.8)
+    seen = teacher(None)
+    hips = seen.points[0, 0, [COCO_17.index("l_hip"), COCO_17.index("r_hip")]]
+    torch.testing.assert_close(roots.px[0, 0], hips.mean(0))
+    assert people.joints[0, 0].isfinite().all()
+    two_d = reader.read_teacher(np.zeros((256, 256, 3), np.uint8), Letterbox.fit(256, 256, 256))["people"]
+    assert len(two_d) == 2 and two_d[0]["joints_px"][SKELETON.index("head_top")] is None
+    with pytest.raises(ValueError, match="MoveNet has no maps for the pathway 'hmpaf': take a teacher of openpose18"):
+        PeopleReader(teacher, CrossModalNetwork("openpose18", 8, g_width=8, h_width=16), "hmpaf")
 
 
 class UprightTeacher(DrawnTeacher):

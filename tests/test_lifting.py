@@ -17,7 +17,7 @@ from mpose3d.evaluation import score_mupots
 from mpose3d.geometry.camera import Camera
 from mpose3d.lifting import enough_joints, lift_people
 from mpose3d.networks.cross_modal import CrossModalNetwork
-from mpose3d.networks.keypoint_lifter import KeypointLifter
+from mpose3d.networks.keypoint_lifter import REFINE, KeypointLifter
 from mpose3d.representations.neural import NeuralGrid
 from mpose3d.skeleton import COCO_17, COCO_18, SKELETON
 from tests.data.official_layouts import write_mupots
@@ -73,7 +73,7 @@ class TestEachByItself:
         found = lifted(lifter, filled, visible, picture, cameras)
         for p, which in enumerate(picture.tolist()):
             with torch.no_grad():
-                expected = lifter(joints[p : p + 1].float(), visible[p : p + 1], cameras[which])
+                expected = lifter(joints[p : p + 1].float(), visible[p : p + 1], cameras[which], REFINE)
             for one, other in zip(found, expected, strict=True):
                 torch.testing.assert_close(one[p : p + 1], other.to(one), atol=0.5, rtol=1e-3)
             projected = cameras[which].project(found.joints[p].double())

@@ -5,7 +5,8 @@
 The pictures are renders, 720 px square, of 1 to 20 people who stand in rows. Renders do not look like people to a
 teacher trained on photographs: it runs in full, and then its maps are overwritten by maps drawn of the very people,
 so that everybody in the picture is found and grouped. The teacher is the lightweight one, with random weights unless
-`--weights` names its file: the time is the same.
+`--weights` names its file: the time is the same. MoveNet reads people at a fixed number of places whoever is in the
+picture; its weights are random too.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ from mpose3d.geometry.kinematics import euler_to_rotation, rotate, translate
 from mpose3d.inference import Pathway, PeopleReader, read_lifter
 from mpose3d.networks.backends import Backend, Precision, accelerate
 from mpose3d.networks.cross_modal import CrossModalNetwork, Detection
-from mpose3d.networks.keypoint_lifter import KeypointLifter
+from mpose3d.networks.keypoint_lifter import REFINE, KeypointLifter
+from mpose3d.networks.movenet import MoveNet
 from mpose3d.networks.photograph import PhotographNetwork
 from mpose3d.networks.teacher import LightweightOpenPose, Teacher
 from mpose3d.poses.artificial import ArtificialPoses
@@ -95,39 +97,63 @@ class AlwaysRight(Teacher):
         self.teacher.fold()
 
 
-class Contenders:
-    """What reads one picture, at one size of the teacher's input, `batch` times at once.
+def readers(
+    teacher: Teacher, movenet: MoveNet, networks: Networks, side: int, way: tuple[Backend, Precision]
+) -> dict[str, PeopleReader]:
+    """Every way from a letterboxed picture to people.
 
-    - "hmpaf": letterboxed, and read by the whole network;
-    - "keypoints": letterboxed, through the teacher, its maps parsed, the people lifted all at once;
+    - "movenet": 2D people by MoveNet, lifted all at once; "refined" is the default of `infer`;
+    - "keypoints": through the teacher, its maps parsed, the people lifted all at once;
+    - "hmpaf": through the teacher, G and H.
+    """
+    lifter, (backend, precision) = networks["keypoints"], way
+    make = partial(PeopleReader, max_people=20, threshold=THRESHOLD, backend=backend, precision=precision)
+    return {
+        "movenet": make(movenet, lifter, "keypoints", side, refine=0),
+        "movenet, refined": make(movenet, lifter, "keypoints", side, refine=REFINE),
+        "keypoints": make(teacher, lifter, "keypoints", side, refine=0),
+        "hmpaf": make(teacher, networks["hmpaf"], "hmpaf", side),
+    }
+
+
+class Contenders:
+    """What reads one picture, at one size of the 2D network's input, `batch` times at once.
+
+    Beside the `readers`:
     - "parse": the same as far as the parse, people in 2D;
     - "one by one": the same, and the lifter once for each person.
 
     The teacher is the same in all, fused and with its channels last.
     """
 
-    def __init__(self, teacher: Teacher, networks: Networks, crowd: Crowd, side: int, batch: int, device: str) -> None:
+    def __init__(
+        self,
+        teacher: Teacher,
+        movenet: MoveNet,
+        networks: Networks,
+        crowd: Crowd,
+        side: int,
+        batch: int,
+        device: str,
+    ) -> None:
         teacher = AlwaysRight(teacher, crowd.maps(teacher, side)).to(device)
         self.layout, self.stride = teacher.layout, teacher.stride
         self.picture, self.side, self.batch, self.device = crowd.image, side, batch, device
         self.camera = Camera.for_image(side, side)
         self.lifter = networks["keypoints"]
-        self.readers = {
-            pathway: PeopleReader(teacher, network, pathway, side, threshold=THRESHOLD)
-            for pathway, network in networks.items()
-        }
+        self.readers = readers(teacher, movenet, networks, side, ("eager", "float32"))
         self.maps = accelerate(teacher, torch.zeros(1, 3, side, side, device=device))
 
     def functions(self) -> dict[str, Callable[[], object]]:
-        through = {pathway: partial(self.people, pathway) for pathway in self.readers}
+        through = {name: partial(self.people, name) for name in self.readers}
         return through | {"parse": self.parsed, "one by one": self.lifted}
 
     def images(self) -> Tensor:
         images = [to_tensor(letterbox(self.picture, self.side)[0]) for _ in range(self.batch)]
         return torch.stack(images).to(self.device)
 
-    def people(self, pathway: Pathway) -> Detection:
-        return self.readers[pathway].detect(self.images())
+    def people(self, name: str) -> Detection:
+        return self.readers[name].detect(self.images())
 
     @torch.inference_mode()
     def parsed(self) -> People2D:
@@ -141,20 +167,21 @@ class Contenders:
         return [self.lifter(points[image, person], visible[image, person], self.camera) for image, person in at]
 
 
-def latency(networks: Networks, teacher: Teacher, batch: int, repeats: int, device: str) -> Rows:
+def latency(networks: Networks, teacher: Teacher, movenet: MoveNet, batch: int, repeats: int, device: str) -> Rows:
     rows: Rows = []
     for side in SIDES:
-        contenders = {n: Contenders(teacher, networks, Crowd(n), side, batch, device) for n in PEOPLE}
+        contenders = {n: Contenders(teacher, movenet, networks, Crowd(n), side, batch, device) for n in PEOPLE}
         functions = {(name, n): run for n in PEOPLE for name, run in contenders[n].functions().items()}
         times = interleaved(functions, repeats)
-        for pathway in networks:
+        for name in contenders[1].readers:
             for n in PEOPLE:
-                ours = times[pathway, n]
-                found = int(contenders[n].people(pathway).roots.valid.sum()) // batch
-                row = {"table": f"photograph to people, {side} px, batch {batch}", "row": f"{pathway}, {n} people"}
-                row |= {"ours": ours.median, "found": found}
+                ours = times[name, n]
+                row = {"table": f"photograph to people, {side} px, batch {batch}", "row": f"{name}, {n} people"}
+                row |= {"ours": ours.median}
+                if "movenet" not in name:
+                    row |= {"found": int(contenders[n].people(name).roots.valid.sum()) // batch}
                 if n > 1:
-                    rows.append(row | _against(times[pathway, 1], ours, "the same, 1 person", bar="<= 1.1"))
+                    rows.append(row | _against(times[name, 1], ours, "the same, 1 person", bar="<= 1.1"))
                 rows.append(row | _against(times["parse", n], ours, "the teacher and its parse (2D)"))
                 rows.append(row | _against(times["one by one", n], ours, "lifted one by one"))
     return rows
@@ -164,15 +191,14 @@ def _against(other: Timing, ours: Timing, against: str, **more: Any) -> dict[str
     return {"other": other.median, "ratio": ours.median / other.median, "against": against, **more}
 
 
-def peers(networks: Networks, teacher: Teacher, repeats: int, folder: Path, compiled: bool) -> Rows:
+def peers(networks: Networks, teacher: Teacher, movenet: MoveNet, repeats: int, folder: Path, compiled: bool) -> Rows:
     """One photograph, batch 1, each at the size that it is made for."""
     crowd = Crowd(5)
-    kinds = [(side, pathway, way) for side in SIDES for pathway in networks for way in _ways(compiled)]
-    readers = {}
-    for side, pathway, way in kinds:
+    ours_by: dict[tuple[int, str, tuple[Backend, Precision]], Callable[[], object]] = {}
+    for side, way in itertools.product(SIDES, _ways(compiled)):
         sees = AlwaysRight(teacher, crowd.maps(teacher, side)) if way[0] == "eager" else teacher
-        reader = PeopleReader(sees, networks[pathway], pathway, side, 20, THRESHOLD, backend=way[0], precision=way[1])
-        readers[side, pathway, way] = partial(_read, reader, crowd.image)
+        for name, reader in readers(sees, movenet, networks, side, way).items():
+            ours_by[side, name, way] = partial(_read, reader, crowd.image)
 
     functions: dict[str, Callable[[], object]] = {}
     image = torch.rand(1, 3, 368, 368)
@@ -190,14 +216,14 @@ def peers(networks: Networks, teacher: Teacher, repeats: int, folder: Path, comp
             crops = torch.rand(n, 3, 256, 256)
             name = f"top-down: YOLO11n at 640 px, ResNet-50 at 256 px on {n} people (3D)"
             functions[name] = partial(_detect_and_regress, detector, regressor, image, crops)
-    times = interleaved(readers | functions, repeats)
+    times = interleaved(ours_by | functions, repeats)
     bars = {("YOLO11n-pose at 640 px (2D)", 224): "<= 0.6", ("YOLO11n-pose at 640 px (2D)", 368): "<= 1.2"}
     rows: Rows = []
-    for side, pathway, way in kinds:
-        ours = times[side, pathway, way]
+    for side, kind, way in ours_by:
+        ours = times[side, kind, way]
         plain = way == ("eager", "float32")
         for name in functions if plain else [name for name in functions if name.startswith("YOLO")]:
-            row = {"table": "whole networks, batch 1", "row": f"{pathway} at {side} px, {', '.join(way)}"}
+            row = {"table": "whole networks, batch 1", "row": f"{kind} at {side} px, {', '.join(way)}"}
             bar = {"bar": bars[name, side]} if plain and (name, side) in bars else {}
             rows.append(row | {"ours": ours.median} | _against(times[name], ours, name, **bar))
     return rows
@@ -317,14 +343,14 @@ def main() -> None:
     network = read_lifter("maps").to(device)
     networks: Networks = {"keypoints": read_lifter("keypoints").to(device), "hmpaf": network}
     teacher = LightweightOpenPose(args.weights).eval() if args.weights else randomise(LightweightOpenPose())
-    teacher = teacher.to(device)
+    teacher, movenet = teacher.to(device), randomise(MoveNet()).to(device)
     tables = {
         "latency": lambda: [
             row
             for batch, times in ((1, repeats), (8, max(3, repeats // 3)))
-            for row in latency(networks, teacher, batch, times, device)
+            for row in latency(networks, teacher, movenet, batch, times, device)
         ],
-        "peers": lambda: peers(networks, teacher, repeats, args.out.parent / "peers", args.compiled),
+        "peers": lambda: peers(networks, teacher, movenet, repeats, args.out.parent / "peers", args.compiled),
         "tuning": lambda: tuning(network, teacher, repeats, device, args.compiled),
         "decoding": lambda: decoding(network, repeats, device),
     }

@@ -22,7 +22,7 @@ from mpose3d.geometry.constants import constant, like, take
 from mpose3d.geometry.kinematics import canonical_to_local, limb_directions, local_to_canonical
 from mpose3d.geometry.precision import normalize
 from mpose3d.networks.saved import SavedNetwork
-from mpose3d.networks.teacher.weights import load_weights, read_weights
+from mpose3d.networks.weights import load_weights, read_weights
 from mpose3d.poses.limits import JointLimits
 from mpose3d.skeleton import SKELETON
 

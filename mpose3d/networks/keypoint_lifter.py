@@ -6,6 +6,7 @@ import roma
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.func import jacfwd, vmap
 
 from mpose3d.geometry.camera import Camera
 from mpose3d.geometry.constants import like
@@ -17,6 +18,17 @@ from mpose3d.skeleton import SKELETON
 
 #: fewest visible joints that say where and how far a person is
 FEWEST_JOINTS = 4
+
+#: steps of refinement where nothing else is asked for
+REFINE = 3
+
+# of refinement, in sizes of the person: how far a joint is off before it counts less, and what it costs to leave what
+# the network read
+_JOINT_NOISE = 0.05
+_TRUST = 0.01
+
+# people refined at once: each holds the derivatives of Psi by all its inputs
+_REFINED = 512
 
 # A person's size is unknown, its rough distance is not: pulls the depth of one whose joints lie on a line towards that
 # of a standing body. Relative to the equations of the joints, which are about 1 / size each.
@@ -58,10 +70,18 @@ class KeypointLifter(PriorNetwork):
         self.code = nn.Linear(width, embedding + 6)
 
     @full_precision
-    def forward(self, joints_px: Float[Tensor, "*n 15 2"], visible: Bool[Tensor, "*n 15"], camera: Camera) -> People:
+    def forward(
+        self, joints_px: Float[Tensor, "*n 15 2"], visible: Bool[Tensor, "*n 15"], camera: Camera, refine: int = 0
+    ) -> People:
         """Joints in pixels of `camera`'s picture -> people in its camera space; invisible joints may hold anything.
 
         People with fewer than `FEWEST_JOINTS` visible joints come out as some body in some place.
+
+        Args:
+            joints_px, visible, camera: 2D people, and who sees them.
+            refine: Gauss-Newton steps from the network's reading of phi and T_R towards a body of Psi's that projects
+                onto the joints seen (in the manner of SMPLify, Bogo et al., ECCV 2016), the reading itself being the
+                prior. Not for training.
         """
         rays = (joints_px - like(camera.centre, joints_px)) / camera.focal
         rays = torch.where(visible[..., None], rays, 0)
@@ -73,15 +93,49 @@ class KeypointLifter(PriorNetwork):
         features = torch.cat(
             [(seen / size[..., None, None]).flatten(-2), visible.to(seen), size.log()[..., None]], dim=-1
         )
-        embedding, columns = self.code(self.read(features)).split([self.embedding, 6], dim=-1)
+        code = self.code(self.read(features))
+        if refine and code.numel():
+            code = self._refined(code, view, rays, visible, size, refine)
+        joints, embedding, rotation = self._body(code, view, rays, visible, size)
+        return People(joints, camera.project(joints), embedding, rotation, joints[..., SKELETON.root, 2])
+
+    def _body(
+        self, code: Tensor, view: Tensor, rays: Tensor, visible: Tensor, size: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What the network says -> joints (..., 15, 3) mm, phi, rotation."""
+        embedding, columns = code.split([self.embedding, 6], dim=-1)
         embedding = embedding.tanh()
         # two columns of a rotation (Zhou et al., CVPR 2019), added to fixed ones so that no start is singular
         columns = columns.unflatten(-1, (2, 3)).mT + torch.eye(3, 2, dtype=columns.dtype, device=columns.device)
         rotation = view @ roma.special_gramschmidt(columns)
         p_r = rotate(local_to_canonical(self.psi(embedding)), rotation)
-        root = _translation(p_r, rays, visible, size)
-        joints = p_r + root[..., None, :]
-        return People(joints, camera.project(joints), embedding, rotation, root[..., 2])
+        return p_r + _translation(p_r, rays, visible, size)[..., None, :], embedding, rotation
+
+    def _refined(self, code: Tensor, view: Tensor, rays: Tensor, visible: Tensor, size: Tensor, steps: int) -> Tensor:
+        """`code` (..., c) after `steps` Gauss-Newton steps on the joints' distances from where they are seen.
+
+        Distances are in sizes of the person, and weigh less the larger they are (Cauchy): one joint in a wrong place
+        does not bend the body to it.
+        """
+        people, start = code.shape[:-1], code.flatten(0, -2) if code.ndim > 1 else code[None]
+        seen_by = [part.reshape(len(start), *part.shape[len(people) :]) for part in (view, rays, visible, size)]
+        visible = seen_by[2].to(code)
+        share = visible / visible.sum(-1, keepdim=True).clamp_min(1)
+
+        def off(code: Tensor, view: Tensor, rays: Tensor, visible: Tensor, size: Tensor) -> Tensor:
+            joints = self._body(code, view, rays, visible, size)[0]
+            return (joints[..., :2] / joints[..., 2:].clamp_min(1.0) - rays) / size[..., None, None]
+
+        jacobian = vmap(jacfwd(off), chunk_size=_REFINED)
+        trust = _TRUST * torch.eye(code.shape[-1], dtype=code.dtype, device=code.device)
+        code = start
+        for _ in range(steps):
+            distance, slope = off(code, *seen_by), jacobian(code, *seen_by)  # (n, 15, 2), (n, 15, 2, c)
+            weight = share / (1 + (distance / _JOINT_NOISE).square().sum(-1))
+            normal = torch.einsum("njdk,nj,njdl->nkl", slope, weight, slope) + trust
+            gradient = torch.einsum("njdk,nj,njd->nk", slope, weight, distance) + _TRUST * (code - start)
+            code = code - torch.linalg.solve(normal, gradient)
+        return code.reshape(*people, -1)
 
 
 def _view(rays: Tensor, visible: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import safetensors
 import safetensors.torch
 from torch import nn
 
-from mpose3d.networks.teacher.weights import load_weights
+from mpose3d.networks.weights import load_weights
 
 
 class SavedNetwork(nn.Module):

@@ -181,6 +181,12 @@ class People2D(NamedTuple):
     valid: Tensor
 
 
+def in_order(part: Tensor, order: Tensor) -> Tensor:
+    """What people have (B, P, ...), in the order (B, P') of their numbers."""
+    index = order.reshape(*order.shape, *(1 for _ in part.shape[2:])).expand(*order.shape, *part.shape[2:])
+    return part.gather(1, index)
+
+
 def parse(
     hmpaf: HMPAF,
     layout: Layout,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from mpose3d.geometry.camera import Camera
+from mpose3d.geometry.kinematics import local_to_canonical, rotate
 from mpose3d.networks.keypoint_lifter import KeypointLifter, _size, _translation, _view
 from mpose3d.poses.artificial import ArtificialPoses
 from mpose3d.poses.scenes import SceneSampler
@@ -78,6 +81,49 @@ def test_people_come_out_whole_and_in_front_of_the_camera(lifter, people):
     assert found.joints.isfinite().all()
     assert (found.joints[..., 2] > 0).all()
     torch.testing.assert_close(found.joints_px, CAMERA.project(found.joints))
+
+
+@pytest.mark.parametrize("shape", [(), (3, 2)])
+def test_refined_people_project_closer_to_their_joints(lifter, people, shape):
+    pixels = CAMERA.project(people[: max(1, math.prod(shape))]).reshape(*shape, 15, 2)
+    visible = torch.rand(pixels.shape[:-1], generator=torch.Generator().manual_seed(3)) < 0.8
+    with torch.no_grad():
+        errors = [
+            ((lifter(pixels, visible, CAMERA, refine).joints_px - pixels).norm(dim=-1) * visible).mean()
+            for refine in (0, 1, 5)
+        ]
+    assert errors[0] > errors[1] > errors[2]
+
+
+def test_refinement_follows_the_rays_and_ignores_what_is_missing(lifter, people):
+    pixels = CAMERA.project(people)
+    visible = torch.rand(people.shape[:2], generator=torch.Generator().manual_seed(4)) < 0.7
+    visible[0], visible[1, 1:] = False, False  # nobody, and a single joint
+    with torch.no_grad():
+        here = lifter(torch.where(visible[..., None], pixels, torch.nan), visible, CAMERA, 3)
+        larger = lifter(3 * pixels + 7, visible, CAMERA.scaled(3, (7, 7)), 3)
+        alone = lifter(pixels[5], visible[5], CAMERA, 3)
+    assert here.joints.isfinite().all() and (here.joints[..., 2] > 0).all()
+    torch.testing.assert_close(larger.joints, here.joints)
+    torch.testing.assert_close(alone.joints, here.joints[5])
+    # still a body that Psi knows, turned and placed
+    again = rotate(local_to_canonical(lifter.psi(here.embedding)), here.rotation)
+    torch.testing.assert_close(again, here.joints - here.joints[:, SKELETON.root, None])
+
+
+def test_one_joint_in_a_wrong_place_hardly_bends_the_body(lifter, people):
+    pixels, visible = CAMERA.project(people), torch.ones(people.shape[:2], dtype=torch.bool)
+    wrist = SKELETON.index("l_wrist")
+    wrong = pixels.clone()
+    wrong[:, wrist] += 10 * (pixels.amax(1) - pixels.amin(1))
+    without = visible.clone()
+    without[:, wrist] = False
+    with torch.no_grad():
+        start = lifter(wrong, visible, CAMERA)
+        # the same reading of the network, refined with the wrong wrist: it moves little more than without refinement
+        moved = (lifter(wrong, visible, CAMERA, 3).joints_px - pixels).norm(dim=-1)[:, :wrist]
+        before = (start.joints_px - pixels).norm(dim=-1)[:, :wrist]
+    assert moved.median() < before.median()
 
 
 def test_gradients_are_finite(lifter, people):

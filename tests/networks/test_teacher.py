@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mpose3d import assets
 from mpose3d.networks.teacher import LightweightOpenPose, MobilenetThin, OpenPose, SmallTeacher, Teacher
-from mpose3d.networks.teacher.weights import read_weights
+from mpose3d.networks.weights import read_weights
 from mpose3d.representations.hmpaf import HMPAF, draw
 from mpose3d.skeleton import COCO_17, COCO_18, LAYOUTS, SKELETON
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mpose3d.networks.teacher.base import Normalise, Teacher
-from mpose3d.networks.teacher.weights import by_layer, load_weights, read_weights
+from mpose3d.networks.weights import by_layer, load_weights, read_weights
 from mpose3d.representations.hmpaf import HMPAF
 from mpose3d.skeleton import COCO_18
 

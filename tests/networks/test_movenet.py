@@ -1,0 +1,220 @@
+"""MoveNet: the released graph run node by node, people on the photographs, centres that are read as people."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from mpose3d import assets
+from mpose3d.data.letterbox import read_letterboxed, to_tensor
+from mpose3d.inference import PeopleReader
+from mpose3d.networks.fuse import fused
+from mpose3d.networks.keypoint_lifter import KeypointLifter
+from mpose3d.networks.movenet import MoveNet
+from mpose3d.skeleton import COCO_17
+from tests.networks.test_photograph import Operations
+
+
+@pytest.fixture(scope="module")
+def file() -> Path:
+    try:
+        return assets.teacher_file("movenet")
+    except OSError as error:
+        pytest.skip(str(error))
+
+
+class Graph:
+    """The nodes of a TensorFlow.js graph, evaluated one by one as TensorFlow documents them: an independent reading."""
+
+    def __init__(self, path: Path) -> None:
+        model = json.loads(path.read_text())
+        self.nodes = {node["name"]: node for node in model["modelTopology"]["node"]}
+        content, start = path.with_suffix(".bin").read_bytes(), 0
+        self.values: dict[str, torch.Tensor] = {}
+        for entry in model["weightsManifest"][0]["weights"]:
+            dtype = np.dtype("<f2" if "quantization" in entry else {"float32": "<f4", "int32": "<i4"}[entry["dtype"]])
+            values = np.frombuffer(content, dtype, math.prod(entry["shape"]), start).reshape(entry["shape"])
+            self.values[entry["name"]] = torch.from_numpy(values.astype(entry["dtype"]))
+            start += values.nbytes
+
+    def __call__(self, name: str) -> torch.Tensor:
+        if name not in self.values:
+            node = self.nodes[name]
+            inputs = node["input"][:1] if node["op"] == "ResizeBilinear" else node["input"]
+            self.values[name] = self._operation(node, [self(i) for i in inputs])
+        return self.values[name]
+
+    def _operation(self, node: dict, inputs: list[torch.Tensor]) -> torch.Tensor:
+        op, attributes = node["op"], node.get("attr", {})
+        if "Conv" in op:
+            image, weight, *bias = inputs
+            kernel, stride = weight.shape[0], int(attributes["strides"]["list"]["i"][1])
+            if base64.b64decode(attributes["padding"]["s"]) == b"SAME":
+                total = [max((math.ceil(n / stride) - 1) * stride + kernel - n, 0) for n in image.shape[1:3]]
+                sides = [(pad // 2, pad - pad // 2) for pad in total]
+                image = F.pad(image, (0, 0, *sides[1], *sides[0]))
+            groups = weight.shape[2] if "Depthwise" in op else 1
+            weight = weight.permute(2, 3, 0, 1) if groups > 1 else weight.permute(3, 2, 0, 1)
+            out = F.conv2d(image.permute(0, 3, 1, 2), weight, *bias, stride=stride, groups=groups).permute(0, 2, 3, 1)
+            ends = [base64.b64decode(s) for s in attributes.get("fused_ops", {}).get("list", {}).get("s", [])]
+            return out.clamp(0, 6) if b"Relu6" in ends else out.clamp_min(0) if b"Relu" in ends else out
+        if op == "ResizeBilinear":
+            assert attributes["half_pixel_centers"]["b"] and not attributes["align_corners"].get("b")
+            return F.interpolate(inputs[0].permute(0, 3, 1, 2), scale_factor=2, mode="bilinear").permute(0, 2, 3, 1)
+        return {"AddV2": torch.add, "Sub": torch.sub, "Mul": torch.mul, "Cast": lambda x: x}[op](*inputs)
+
+
+HEADS = {
+    "centre": "center_0/conv2d_4",
+    "box_size": "box_scale_0/conv2d_5",
+    "box_offset": "box_offset_0/conv2d_6",
+    "heatmap": "kpt_heatmap_0/conv2d_7",
+    "regression": "kpt_regress_0/conv2d_8",
+    "offset": "kpt_offset_0/conv2d_9",
+}
+
+
+def test_heads_are_those_of_the_released_graph(file):
+    image = torch.rand(1, 3, 128, 96, generator=torch.Generator().manual_seed(0))
+    graph = Graph(file)
+    graph.values["input"] = (255 * image).permute(0, 2, 3, 1)
+    graph.values["StatefulPartitionedCall/Reshape"] = torch.zeros(1)
+    with torch.inference_mode():
+        heads = MoveNet(str(file)).eval().heads(image)
+        for name, scope in HEADS.items():
+            expected = graph(f"StatefulPartitionedCall/{scope}/BiasAdd").permute(0, 3, 1, 2)
+            torch.testing.assert_close(heads[name], expected, atol=1e-3, rtol=0, msg=name)
+
+
+def test_the_people_of_the_photographs_are_found_where_they_are(file):
+    try:
+        photographs = assets.photographs()
+    except OSError as error:
+        pytest.skip(str(error))
+    network = fused(MoveNet(str(file)))
+    counts = {}
+    for path in photographs:
+        image, box = read_letterboxed(path, 512)
+        with torch.inference_mode():
+            people = network(to_tensor(image)[None])
+        sure = people.valid[0] & (people.scores[0].mean(-1) > 0.15)
+        counts[path.stem] = int(sure.sum())
+        if path.stem == "bus":
+            nose = box.to_image(people.points[0, sure, COCO_17.index("nose")].double())
+            # the two men in front of the bus, read off the photograph
+            for place in ((147, 445), (290, 448)):
+                assert (nose - nose.new_tensor(place)).norm(dim=-1).min() < 25
+    assert counts == {"bus": 4, "zidane": 2}
+
+
+def crowd(points: torch.Tensor, centres: torch.Tensor, height: int, width: int) -> dict[str, torch.Tensor]:
+    """Heads that say these people (P, 17, 2) of whole cells (x, y), their centres (P, 2) likewise."""
+    heads = {"centre": torch.full((1, 1, height, width), -9.0), "heatmap": torch.full((1, 17, height, width), -9.0)}
+    heads |= {name: torch.zeros(1, 2, height, width) for name in ("box_size", "box_offset")}
+    heads |= {name: torch.zeros(1, 34, height, width) for name in ("regression", "offset")}
+    for joints, (x, y) in zip(points.tolist(), centres.tolist(), strict=True):
+        heads["centre"][0, 0, y, x] = 3
+        for axis, place in enumerate((y, x)):  # y before x
+            ends = [joint[1 - axis] for joint in joints]
+            heads["box_size"][0, axis, y, x] = max(ends) - min(ends) + 4
+            heads["box_offset"][0, axis, y, x] = (max(ends) + min(ends)) / 2 - place
+        for j, (u, v) in enumerate(joints):
+            heads["heatmap"][0, j, v, u] = 4
+            # the field points one cell beside the joint
+            heads["regression"][0, 2 * j : 2 * j + 2, y, x] = torch.tensor([v - y + 1.0, u - x - 1.0])
+            heads["offset"][0, 2 * j : 2 * j + 2, v, u] = torch.tensor([0.25, -0.5])
+    return heads
+
+
+def test_people_are_read_at_their_centres():
+    generator = torch.Generator().manual_seed(1)
+    middle = torch.tensor([[12, 20], [40, 20], [26, 40]])
+    points = middle[:, None] + torch.randint(-8, 9, (3, 17, 2), generator=generator)
+    people = MoveNet(max_people=6)._people(crowd(points, middle, 56, 56))
+    assert people.valid.sum() == 3
+    found = people.points[people.valid]
+    expected = 4 * (points + torch.tensor([-0.5, 0.25]))
+    for person in expected:
+        assert (found - person).abs().amax((1, 2)).min() < 1e-4
+
+
+class Told(MoveNet):
+    """Runs in full, and then reads the heads that it is given."""
+
+    def __init__(self, heads: dict[str, torch.Tensor]) -> None:
+        super().__init__()
+        self.told = heads
+
+    def heads(self, image):
+        super().heads(image)
+        return self.told
+
+
+@torch.inference_mode()
+def test_twenty_people_cost_what_one_costs():
+    """All the way to people in 3D, refined."""
+    generator, lifter = torch.Generator().manual_seed(6), KeypointLifter(width=16, blocks=1)
+    logs, flops, found = [], [], []
+    for people in (1, 20):
+        middle = torch.tensor([(6 + 10 * (p % 5), 8 + 12 * (p // 5)) for p in range(people)])
+        points = middle[:, None] + torch.randint(-4, 5, (people, 17, 2), generator=generator)
+        reader = PeopleReader(Told(crowd(points, middle, 56, 56)), lifter, "keypoints", 224, threshold=0.15)
+        image = torch.rand(1, 3, 224, 224)
+        reader.detect(image)  # constants are made once
+        with FlopCounterMode(display=False) as counter, Operations() as operations:
+            detection = reader.detect(image)
+        logs.append(operations.log)
+        flops.append(counter.get_total_flops())
+        found.append(int(detection.roots.valid.sum()))
+    assert found == [1, 20]
+    assert logs[0] == logs[1] and len(logs[0]) > 50
+    assert flops[0] == flops[1] > 1e6
+
+
+def test_one_person_with_two_centres_is_one_person():
+    points = torch.randint(10, 40, (1, 17, 2), generator=torch.Generator().manual_seed(2)).expand(2, -1, -1)
+    people = MoveNet(max_people=6)._people(crowd(points, torch.tensor([[20, 20], [28, 30]]), 56, 56))
+    assert people.valid.sum() == 1
+
+
+def test_a_blank_image_has_nobody_and_a_batch_is_its_images():
+    network = MoveNet(max_people=4).eval()
+    images = torch.rand(3, 3, 64, 96, generator=torch.Generator().manual_seed(3))
+    with torch.inference_mode():
+        together = network(images)
+        for i, image in enumerate(images):
+            for part, alone in zip(together, network(image[None]), strict=True):
+                torch.testing.assert_close(part[i], alone[0], atol=1e-4, rtol=1e-4)
+        nobody = MoveNet()._people({name: torch.full((1, n, 16, 16), -20.0) for name, n in _CHANNELS.items()})
+    assert not nobody.valid.any() and not nobody.visible.any()
+
+
+_CHANNELS = {"centre": 1, "box_size": 2, "box_offset": 2, "heatmap": 17, "regression": 34, "offset": 34}
+
+
+def test_any_size_is_read_as_if_black_followed():
+    network, image = MoveNet(max_people=4).eval(), torch.rand(1, 3, 70, 96, generator=torch.Generator().manual_seed(4))
+    with torch.inference_mode():
+        for here, padded in zip(network(image), network(F.pad(image, (0, 0, 0, 26))), strict=True):
+            torch.testing.assert_close(here, padded)
+    with pytest.raises(ValueError, match="MoveNet reads float RGB images"):
+        network(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))
+
+
+def test_a_file_that_is_cut_short_is_refused(file, tmp_path):
+    for path in (file, file.with_suffix(".bin")):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / file.with_suffix(".bin").name).write_bytes(file.with_suffix(".bin").read_bytes()[:-7])
+    with pytest.raises(ValueError, match=r"movenet-multipose\.json cannot be read as weights"):
+        MoveNet(str(tmp_path / file.name))
+    (tmp_path / file.with_suffix(".bin").name).unlink()
+    with pytest.raises(ValueError, match=r"movenet-multipose\.json cannot be read as weights"):
+        MoveNet(str(tmp_path / file.name))
