@@ -150,6 +150,19 @@ def _local_pose(free: Tensor) -> Tensor:
     return canonical_to_local(like(_PATHS, free) @ normalize(directions)) * _lengths(directions)
 
 
+class DirectPose(nn.Module):
+    """Directions of the free limbs (..., 33) -> local pose (..., 15, 3), with nothing learned in between.
+
+    Stands where Psi does to regress poses directly, which is an ablation: neither limits nor a prior hold them.
+    """
+
+    #: numbers that it reads
+    embedding = 3 * len(_FREE)
+
+    def forward(self, embedding: Float[Tensor, "*n 33"]) -> Float[Tensor, "*n 15 3"]:
+        return _local_pose(embedding.unflatten(-1, (len(_FREE), 3)))
+
+
 class PoseAutoEncoder(SavedNetwork):
     """Phi and Psi together: what the stage `aae` gives to the others."""
 

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mpose3d.geometry.camera import Camera
-from mpose3d.networks.autoencoder import PriorNetwork
+from mpose3d.networks.autoencoder import DirectPose, PriorNetwork
 from mpose3d.networks.latent_encoder import LatentEncoder
 from mpose3d.networks.neural_head import NeuralHead
 from mpose3d.representations.hmpaf import HMPAF, draw, select_supplied
@@ -38,6 +38,11 @@ class CrossModalNetwork(PriorNetwork):
         embedding: width of the pose embedding.
         g_width, h_width, h_blocks: size of G and H.
         sigma: width in pixels of the Gaussians of m_syn, as wide as the teacher's.
+        direct: an ablation: s holds the directions of limbs themselves (`DirectPose`); `prior` and `embedding` count
+            for nothing.
+
+    Raises:
+        FileNotFoundError, ValueError: no such layout, or no such prior.
     """
 
     def __init__(
@@ -57,8 +62,11 @@ class CrossModalNetwork(PriorNetwork):
         h_width: int = 128,
         h_blocks: int = 1,
         sigma: float = 7.0,
+        direct: bool = False,
     ) -> None:
-        super().__init__(embedding, prior)
+        super().__init__(embedding, None if direct else prior)
+        if direct:
+            self.psi, embedding = DirectPose(), DirectPose.embedding
         if layout not in LAYOUTS:
             raise ValueError(f"no layout {layout!r}; there is {', '.join(LAYOUTS)}")
         #: what it takes to build the same network again
@@ -78,6 +86,8 @@ class CrossModalNetwork(PriorNetwork):
             "h_blocks": h_blocks,
             "sigma": sigma,
         }
+        if direct:  # files from before there was this choice do not have it
+            self.settings["direct"] = True
         self.layout = LAYOUTS[layout]
         self.v_channels = v_channels
         self.stride = stride

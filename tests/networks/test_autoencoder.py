@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mpose3d.geometry.kinematics import bone_lengths, canonical_to_local, local_to_canonical
+from mpose3d.geometry.kinematics import bone_lengths, canonical_to_local, limb_directions, local_to_canonical
 from mpose3d.networks.autoencoder import (
+    _FREE,
+    DirectPose,
     PoseAutoEncoder,
     PoseDiscriminator,
     PoseEmbeddingDecoder,
@@ -131,3 +133,11 @@ def test_learns_to_reconstruct(generator):
         optimiser.step()
         errors.append(error.item())
     assert errors[-1] < 0.2 * errors[0]
+
+
+def test_directions_that_are_regressed_are_a_pose_of_the_skeleton(p_l):
+    """Without Psi s holds limb directions: those of a pose give the pose again, whatever their length."""
+    canonical = local_to_canonical(p_l)
+    free = limb_directions(canonical)[:, _FREE] * (0.1 + torch.rand(24, len(_FREE), 1))
+    again = local_to_canonical(DirectPose()(free.flatten(1)))
+    torch.testing.assert_close(again, canonical, atol=0.1, rtol=0)

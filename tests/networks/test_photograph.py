@@ -148,3 +148,17 @@ def test_a_gpu_is_never_waited_for(network):
         whole(image)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_poses_regressed_directly_have_no_prior(tmp_path):
+    """The network of the ablation comes back from its file, and is not taken for one with Psi."""
+    network = CrossModalNetwork("openpose18", 8, prior="absent", direct=True, g_width=8, h_width=16)
+    assert not list(network.psi.parameters()) and network.representation.embedding == network.psi.embedding
+    network.save(tmp_path / "direct.safetensors")
+    again = CrossModalNetwork.from_file(tmp_path / "direct.safetensors")
+    v = torch.rand(1, 8, 28, 28)
+    with torch.no_grad():
+        for ours, theirs in zip(network(v).people, again(v).people, strict=True):
+            torch.testing.assert_close(ours, theirs)
+    with pytest.raises(ValueError, match="embedding"):
+        CrossModalNetwork("openpose18", 8, g_width=8, h_width=16).load(tmp_path / "direct.safetensors")

@@ -1,0 +1,311 @@
+"""The ladder of the source's stages on photographs, every rung and every ablation measured on the same data.
+
+python -m experiments.ladder --annotations MultiPersonTestSet --images images_small --motion_capture held_out.npz
+    --start network.safetensors [--rows ROW ...] [--commands] --out out/ladder
+
+Each row is a config of `experiments/photographs` with the overrides below, trained in a folder of its own from the
+network of the row it names; a row whose figures are there already is not run again. `--commands` prints what would be
+run. Prints the tables of docs/ladder.md. The measurements are those of `mpose3d lift`, `infer`, `evaluate mupots`,
+`evaluate 2d` and `evaluate scenes`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from experiments.mupots_keypoints import keypoints
+from mpose3d.evaluation import compare_2d, evaluate_scenes, score_mupots
+from mpose3d.inference import infer, lift
+from mpose3d.networks.teacher import LightweightOpenPose
+
+HERE = Path(__file__).parent
+_S, _D, _T = "--model.init_args", "--data.init_args", "--trainer"
+
+#: what a network is read through: annotated 2D that is drawn, the maps of the teacher, the V of the teacher
+INPUTS = ("annotated", "hmpaf", "image")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One training.
+
+    Args:
+        stage: config of `experiments/photographs`; None trains nothing, and measures the network of `--start`.
+        changes: overrides of it.
+        start: row whose network is the first one; None starts from random weights.
+        inputs: what it is measured through.
+    """
+
+    stage: str | None
+    changes: tuple[str, ...] = ()
+    start: str | None = None
+    inputs: tuple[str, ...] = INPUTS
+
+
+#: the row of what `--start` holds
+START = "start"
+_SCENES = f"{_D}.scenes.init_args"
+_MAPS = ("annotated", "hmpaf")
+_LONGER = (f"{_D}.batches=500", f"{_T}.max_epochs=1", f"{_S}.learning_rate=5.0e-4")
+
+
+def _longer(*changes: str) -> Row:
+    """D_syn alone for 500 steps more than (a)."""
+    return Row("lift", (*_LONGER, *changes), "a", _MAPS)
+
+
+def _scratch(*changes: str) -> Row:
+    """D_syn alone from random weights, 600 steps."""
+    return Row("lift", (f"{_D}.batches=600", f"{_T}.max_epochs=1", *changes), inputs=_MAPS)
+
+
+def _phase1(*changes: str) -> Row:
+    """Phase 1 for a third as long as on the ladder."""
+    return Row("phase1", (f"{_T}.max_steps=100", f"{_SCENES}.batches=100", *changes), "c", ("hmpaf", "image"))
+
+
+LADDER: dict[str, Row] = {
+    START: Row(None),
+    "a": Row("lift", (f"{_D}.batches=500", f"{_T}.max_epochs=7"), START),
+    "c": Row("distill", start="a"),
+    "d": Row("phase1", start="c"),
+    "e": Row("phase2", start="d"),
+    # as many steps on D_syn as phases 1 and 2 take together
+    "a, longer": Row("lift", _LONGER, "a"),
+    # what the first ablation suggests: no artificial poses, and phase 1 at once
+    "d, motion capture alone": Row(
+        "phase1",
+        (f"{_T}.max_steps=450", f"{_SCENES}.batches=450", f"{_SCENES}.artificial=0", f"{_SCENES}.seated=0"),
+        "motion capture alone",
+    ),
+    "e, motion capture alone": Row(
+        "phase2", (f"{_SCENES}.artificial=0", f"{_SCENES}.seated=0"), "d, motion capture alone"
+    ),
+}
+
+ABLATIONS: dict[str, Row] = {
+    "artificial poses alone": _longer(f"{_D}.artificial=1"),
+    "motion capture alone": _longer(f"{_D}.artificial=0", f"{_D}.seated=0"),
+    "no recon_canonical, no recon_rotation": _longer(
+        f"{_S}.weights.recon_canonical=0", f"{_S}.weights.recon_rotation=0"
+    ),
+    "no recon_pose": _longer(f"{_S}.weights.recon_pose=0"),
+    "no recon_points": _longer(f"{_S}.weights.recon_points=0"),
+    "upright before a level camera": _longer(f"{_D}.tilt=0", f"{_D}.looking_down=[0,0]", f"{_D}.free_rotation=0"),
+    "drawing without noise": _longer(
+        f"{_S}.amplitude=1", f"{_S}.blur=null", f"{_S}.jitter=0", f"{_D}.occlusion=0", f"{_D}.dropped=0"
+    ),
+    "from random weights": _scratch(),
+    "from random weights, joints regressed directly": _scratch(f"{_S}.network.init_args.direct=true"),
+    "phase 1": _phase1(),
+    "phase 1, no distl": _phase1(f"{_S}.weights.distl=0", f"{_S}.weights.distl_root=0"),
+    "phase 1, no ss": _phase1(f"{_S}.weights.ss=0"),
+    "phase 1, no recon_maps": _phase1(f"{_S}.weights.recon_maps=0"),
+}
+
+ROWS = LADDER | ABLATIONS
+
+
+@dataclass(frozen=True)
+class Data:
+    """What rows are measured on, and the files that they start from."""
+
+    annotations: Path
+    images: Path
+    motion_capture: Path
+    teacher: str
+    prior: Path
+    start: Path
+
+
+def folder(name: str) -> str:
+    return "_".join("".join(c if c.isalnum() else " " for c in name).split())
+
+
+def command(name: str, data: Data, out: Path) -> list[str]:
+    """Words after `mpose3d` that train a row that is trained."""
+    row = ROWS[name]
+    configs = (HERE / "base.yaml", HERE / "photographs" / f"{row.stage}.yaml", HERE / "photographs" / "network.yaml")
+    words = ["fit", *(f"--config={config}" for config in configs)]
+    words += [f"{_T}.logger.init_args.save_dir={out}", f"{_T}.logger.init_args.name={folder(name)}"]
+    words += [f"{_T}.enable_progress_bar=false", f"{_S}.network.init_args.prior={data.prior}"]
+    words += [f"{_S}.teacher.init_args.weights={data.teacher}"]
+    if row.start is not None:
+        words.append(f"{_S}.init={network_of(row.start, data, out)}")
+    return [*words, *row.changes]
+
+
+def network_of(name: str, data: Data, out: Path) -> Path:
+    return data.start if name == START else out / folder(name) / "network.safetensors"
+
+
+def run(name: str, data: Data, out: Path) -> dict[str, Any]:
+    """Train and measure one row, and before it those that it starts from, unless that has been done; its figures."""
+    place, row = out / folder(name), ROWS[name]
+    figures = place / "ladder.json"
+    if not figures.is_file():
+        place.mkdir(parents=True, exist_ok=True)
+        content = train(name, data, out) | measure(network_of(name, data, out), data, place, out, row.inputs)
+        figures.write_text(json.dumps(content, indent=1) + "\n")
+    return json.loads(figures.read_text())
+
+
+def train(name: str, data: Data, out: Path) -> dict[str, float]:
+    """Train a row, unless that has been done; its steps and minutes."""
+    row, trained = ROWS[name], out / folder(name) / "trained.json"
+    if row.stage is None:
+        return {"steps": 0, "minutes": 0}
+    if not trained.is_file():
+        if row.start is not None:
+            train(row.start, data, out)
+        began = time.time()
+        subprocess.run([sys.executable, "-m", "mpose3d", *command(name, data, out)], check=True)
+        minutes = (time.time() - began) / 60
+        last = torch.load(trained.with_name("checkpoints") / "last.ckpt", map_location="cpu", weights_only=False)
+        trained.write_text(json.dumps({"steps": last["global_step"], "minutes": minutes}))
+    return json.loads(trained.read_text())
+
+
+def measure(
+    weights: Path, data: Data, place: Path, shared: Path, inputs: tuple[str, ...] = INPUTS
+) -> dict[str, dict[str, float]]:
+    """Figures of a network by what it is read through, and on scenes; what the commands wrote stays in `place`."""
+    evaluate_scenes(data.motion_capture, through="maps", weights=str(weights), out=place)
+    figures = {"scenes": json.loads((place / "scenes.json").read_text())}
+    if "annotated" in inputs:
+        lifted = place / "lifted.npz"
+        lift(str(_annotated(data, shared)), out=str(lifted), layout="mupots", through="maps", weights=str(weights))
+        figures["annotated"] = mupots_figures(data, lifted)
+    teacher = LightweightOpenPose(data.teacher)
+    for pathway in ("hmpaf", "image"):
+        if pathway not in inputs:
+            continue
+        given = {"weights": str(weights), "teacher": teacher, "pathway": pathway, "overlay": False, "page": False}
+        # what the teacher finds does not depend on the row
+        seen, people = shared / f"teacher_{pathway}", place / pathway
+        if not seen.is_dir():
+            infer([str(data.images)], out=str(people), teacher_people=True, **given)
+            _copy_teacher(people, seen)
+        else:
+            infer([str(data.images)], out=str(people), **given)
+            _copy_teacher(seen, people)
+        compare_2d(data.annotations, people, out=people)
+        flat = json.loads((people / "2d.json").read_text())
+        figures[pathway] = mupots_figures(data, people) | {
+            f"{who}_{key}": flat[who][key] for who in ("teacher", "student") for key in ("found", "pck_2d")
+        }
+    return figures
+
+
+def _copy_teacher(source: Path, destination: Path) -> None:
+    for file in source.rglob("*.teacher.json"):
+        place = destination / file.relative_to(source)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, place)
+
+
+def _annotated(data: Data, shared: Path) -> Path:
+    """Annotated 2D of the frames that there are pictures of, as a file for `mpose3d lift`."""
+    file = shared / "annotated.npz"
+    if not file.is_file():
+        wanted = {f"{picture.parent.name}_{picture.stem}/px" for picture in data.images.rglob("*.jpg")}
+        np.savez(file, **{key: px for key, px in keypoints(data.annotations).items() if key in wanted})
+    return file
+
+
+def mupots_figures(data: Data, predictions: Path) -> dict[str, float]:
+    """Both modes of MuPoTS-3D; PMPJPE is the mean over people found."""
+    sequences = sorted(path.name for path in data.images.iterdir() if path.is_dir())
+    everybody, matched = (
+        score_mupots(data.annotations, predictions, mode, sequences)[0] for mode in ("all", "matched")
+    )
+    parts = matched.sequences.values()
+    found = sum(part.found for part in parts)
+    return {
+        "all": everybody.mean.pck,
+        "matched": matched.mean.pck,
+        "auc": matched.mean.auc,
+        "pmpjpe": sum(part.pmpjpe * part.found for part in parts if part.found) / found if found else float("nan"),
+        "found": found,
+        "annotated": sum(part.annotated for part in everybody.sequences.values()),
+    }
+
+
+_MUPOTS: dict[str, Callable[[dict[str, float]], str]] = {
+    "PCK all": lambda f: f"{f['all']:.1f}",
+    "matched": lambda f: f"{f['matched']:.1f}",
+    "AUC": lambda f: f"{f['auc']:.1f}",
+    "PMPJPE": lambda f: f"{f['pmpjpe']:.0f}",
+    "found": lambda f: f"{f['found']} of {f['annotated']}",
+    "2D-PCK teacher / student": lambda f: (
+        f"{f['teacher_pck_2d']:.1f} / {f['student_pck_2d']:.1f}" if "teacher_pck_2d" in f else ""
+    ),
+}
+_NAMES = {"annotated": "annotated 2D", "hmpaf": "F(E(I))", "image": "E(I)"}
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    return "\n".join(["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)])
+
+
+def markdown(table: dict[str, dict[str, Any]]) -> str:
+    """Rows -> two tables: the people of the photographs, and training and scenes."""
+    photographs = [
+        [name, _NAMES[key], *(show(figures[key]) for show in _MUPOTS.values())]
+        for name, figures in table.items()
+        for key in INPUTS
+        if key in figures
+    ]
+    scenes = [
+        [
+            name,
+            f"{figures['steps']:,}",
+            f"{figures['minutes']:.1f}",
+            *(f"{figures['scenes'][key]:.0f}" for key in ("mpjpe", "pmpjpe", "root_error")),
+        ]
+        for name, figures in table.items()
+    ]
+    return "\n\n".join(
+        [
+            _table(["row", "read through", *_MUPOTS], photographs),
+            _table(["row", "steps", "minutes", "scenes MPJPE", "PMPJPE", "root error"], scenes),
+        ]
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--annotations", type=Path, required=True, help="folder of TS*/annot.mat")
+    parser.add_argument("--images", type=Path, required=True, help="folder of TSn/img_NNNNNN.jpg")
+    parser.add_argument("--motion_capture", type=Path, required=True, help="held-out clips, for scenes")
+    parser.add_argument("--teacher", default="../shared/data/teacher/hpe0001_dequant_fp16.npz", help="its weights")
+    parser.add_argument("--prior", type=Path, default=Path("mpose3d/weights/prior.safetensors"))
+    parser.add_argument("--start", type=Path, required=True, help="network.safetensors of G and H that (a) starts from")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW", help=f"of {list(ROWS)}")
+    parser.add_argument("--commands", action="store_true", help="print the trainings, and run nothing")
+    parser.add_argument("--out", type=Path, default=Path("out/ladder"))
+    given = vars(parser.parse_args())
+    rows, commands, out = (given.pop(name) for name in ("rows", "commands", "out"))
+    data = Data(**given)
+    if commands:
+        for name in (name for name in rows if ROWS[name].stage is not None):
+            print(f"# {name}\nmpose3d {shlex.join(command(name, data, out))}")
+        return
+    print(markdown({name: run(name, data, out) for name in rows}))
+
+
+if __name__ == "__main__":
+    main()

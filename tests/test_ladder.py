@@ -1,0 +1,93 @@
+"""The ladder: every row is a configuration, starts from a row there is, is run once, and figures become Markdown."""
+
+from __future__ import annotations
+
+import json
+from functools import reduce
+from operator import getitem
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from experiments import ladder
+from experiments.ladder import ROWS, START, Data, command, folder, markdown, run
+from mpose3d.cli import main
+
+DATA = Data(Path("annotations"), Path("images"), Path("held.npz"), "teacher.npz", Path("prior"), Path("first"))
+TRAINED = [name for name, row in ROWS.items() if row.stage is not None]
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_every_row_is_a_configuration(name, tmp_path, capsys):
+    words = command(name, DATA, tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main([*words, "--print_config"])
+    assert stop.value.code == 0
+    config = yaml.safe_load(capsys.readouterr().out)
+    for word in (word for word in words if word.startswith(("--model", "--data", "--trainer"))):
+        path, _, value = word.removeprefix("--").partition("=")
+        if word in ROWS[name].changes or path not in {w[2:].partition("=")[0] for w in ROWS[name].changes}:
+            found = reduce(getitem, path.split("."), config)
+            assert found == yaml.safe_load(value), path
+
+
+def test_rows_start_from_rows_there_are_and_never_from_themselves():
+    for name, row in ROWS.items():
+        seen = {name}
+        while row.start is not None:
+            assert row.start not in seen
+            seen.add(row.start)
+            row = ROWS[row.start]
+        assert row.stage is None or seen & set(ladder.ABLATIONS)
+    assert len({folder(name) for name in ROWS}) == len(ROWS)
+
+
+def test_a_row_begins_where_another_ended(tmp_path):
+    assert f"--model.init_args.init={tmp_path / 'c' / 'network.safetensors'}" in command("d", DATA, tmp_path)
+    assert "--model.init_args.init=first" in command("a", DATA, tmp_path)
+    assert not any(".init=" in word for word in command("from random weights", DATA, tmp_path))
+
+
+def test_what_was_done_is_not_done_again(tmp_path, monkeypatch):
+    calls = []
+
+    def fit(words, check):
+        calls.append(next(word.rpartition("=")[2] for word in words if "logger.init_args.name" in word))
+        place = tmp_path / calls[-1]
+        (place / "checkpoints").mkdir(parents=True)
+        torch.save({"global_step": 40}, place / "checkpoints" / "last.ckpt")
+
+    monkeypatch.setattr(ladder.subprocess, "run", fit)
+    monkeypatch.setattr(ladder, "measure", lambda weights, *_: calls.append(weights) or {"scenes": {}})
+    assert run("d", DATA, tmp_path)["steps"] == 40
+    assert calls == ["a", "c", "d", tmp_path / "d" / "network.safetensors"]
+    run("d", DATA, tmp_path)
+    run("c", DATA, tmp_path)
+    assert calls[4:] == [tmp_path / "c" / "network.safetensors"]
+    assert run(START, DATA, tmp_path)["steps"] == 0 and calls[5:] == [Path("first")]
+
+
+def test_only_frames_with_a_picture_are_lifted(tmp_path, monkeypatch):
+    monkeypatch.setattr(ladder, "keypoints", lambda _: {f"TS1_img_{i:06d}/px": np.ones((i, 17, 2)) for i in range(4)})
+    (tmp_path / "images/TS1").mkdir(parents=True)
+    (tmp_path / "images/TS1/img_000002.jpg").touch()
+    data = Data(tmp_path, tmp_path / "images", tmp_path, "", tmp_path, tmp_path)
+    with np.load(ladder._annotated(data, tmp_path)) as arrays:
+        assert {key: len(value) for key, value in arrays.items()} == {"TS1_img_000002/px": 2}
+
+
+def test_figures_become_tables():
+    mupots = {"all": 41.94, "matched": 51.5, "auc": 23.8, "pmpjpe": 113.6, "found": 106, "annotated": 150}
+    figures = {
+        "steps": 3500, "minutes": 12.34, "scenes": {"mpjpe": 161.6, "pmpjpe": 98.9, "root_error": 570.7},
+        "annotated": mupots, "hmpaf": mupots | {"teacher_pck_2d": 46.9, "student_pck_2d": 22.64},
+    }  # fmt: skip
+    photographs, scenes = markdown({"a": json.loads(json.dumps(figures))}).split("\n\n")
+    for table in (photographs, scenes):
+        assert len({line.count("|") for line in table.splitlines()}) == 1
+    assert photographs.splitlines()[2] == "| a | annotated 2D | 41.9 | 51.5 | 23.8 | 114 | 106 of 150 |  |"
+    assert photographs.splitlines()[3] == "| a | F(E(I)) | 41.9 | 51.5 | 23.8 | 114 | 106 of 150 | 46.9 / 22.6 |"
+    assert scenes.splitlines()[2] == "| a | 3,500 | 12.3 | 162 | 99 | 571 |"
