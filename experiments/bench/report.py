@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from experiments.bench.timing import shown
 
-_COLOURS = ("#1b6ca8", "#c8553d", "#588157", "#8d6a9f")
+_COLOURS = ("#1b6ca8", "#c8553d", "#588157", "#8d6a9f", "#b08900", "#5c5c5c")
 
 
 def tables(results: dict[str, Any]) -> str:
@@ -67,7 +67,7 @@ def picture(results: dict[str, Any], path: Path) -> bool:
     panels: dict[str, dict[str, dict[int, float]]] = {}
     for row in results["rows"]:
         size = re.fullmatch(r"photograph to people, (\d+ px), batch 1", row.get("table", ""))
-        people = re.fullmatch(r"(\w+), (\d+) people", row["row"])
+        people = re.fullmatch(r"(.+), (\d+) people", row["row"])
         if size and people:
             curves = panels.setdefault(size[1], {})
             curves.setdefault(people[1], {})[int(people[2])] = row["ours"]
@@ -75,14 +75,14 @@ def picture(results: dict[str, Any], path: Path) -> bool:
                 curves.setdefault(row["against"], {})[int(people[2])] = row["other"]
     if not panels:
         return False
-    figure = Figure(figsize=(4.2 * len(panels), 3.2), layout="constrained")
+    figure = Figure(figsize=(4.2 * len(panels) + 2, 3.2), layout="constrained")
     for axes, (size, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
-        for colour, (name, points) in zip(_COLOURS, curves.items(), strict=False):
+        for colour, (name, points) in zip(itertools.cycle(_COLOURS), curves.items(), strict=False):
             at = sorted(points)
             axes.plot(at, [1e3 * points[n] for n in at], marker="o", color=colour, label=name)
         axes.set(title=size, xlabel="people in the photograph", ylabel="ms", ylim=(0, None), xticks=at)
         axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
     return True
