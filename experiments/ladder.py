@@ -27,6 +27,7 @@ import numpy as np
 import torch
 
 from experiments.mupots_keypoints import keypoints
+from experiments.prior_ablations import folder
 from mpose3d.evaluation import compare_2d, evaluate_scenes, score_mupots
 from mpose3d.inference import infer, lift
 from mpose3d.networks.teacher import LightweightOpenPose
@@ -129,10 +130,6 @@ class Data:
     teacher: str
     prior: Path
     start: Path
-
-
-def folder(name: str) -> str:
-    return "_".join("".join(c if c.isalnum() else " " for c in name).split())
 
 
 def command(name: str, data: Data, out: Path) -> list[str]:

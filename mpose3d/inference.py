@@ -28,7 +28,7 @@ from mpose3d.networks.keypoint_lifter import FEWEST_JOINTS, REFINE, KeypointLift
 from mpose3d.networks.movenet import MoveNet
 from mpose3d.networks.photograph import PhotographNetwork
 from mpose3d.networks.teacher import MobilenetThin, Teacher
-from mpose3d.representations.hmpaf import People2D, in_order, parse
+from mpose3d.representations.hmpaf import HMPAF, People2D, in_order, parse
 from mpose3d.representations.neural import Roots
 from mpose3d.skeleton import SKELETON
 from mpose3d.visualise.page import write_page
@@ -200,7 +200,7 @@ class PeopleReader:
         picture is turned. Who is seen in several is kept from the best.
         """
         turns = 4 if self.turned else 1
-        k_q = self._parsed(torch.cat([torch.rot90(image, turn, (2, 3)) for turn in range(turns)]))
+        k_q = self._parsed(self._run(torch.cat([torch.rot90(image, turn, (2, 3)) for turn in range(turns)])))
         points, visible = self.teacher.layout.to_skeleton(k_q.points, k_q.visible & k_q.valid[..., None])
         total = torch.where(k_q.valid, k_q.scores.sum(-1), 0)
         joints = len(self.teacher.layout) if isinstance(self.teacher, MoveNet) else k_q.visible.sum(-1).clamp_min(1)
@@ -236,8 +236,8 @@ class PeopleReader:
         visible, score = visible & ~again[..., None], torch.where(again, 0, score)
         return in_order(points, first), in_order(visible, first), in_order(score, first)
 
-    def _parsed(self, image: Tensor) -> People2D:
-        found = self._run(image)
+    def _parsed(self, found: HMPAF | People2D) -> People2D:
+        """What the 2D network gives as people: a teacher's maps are grouped, MoveNet gives people."""
         return found if isinstance(found, People2D) else parse(found, self.teacher.layout, self.teacher.stride)
 
     def read(self, image: np.ndarray, box: Letterbox) -> PhotographPeople:
@@ -262,9 +262,8 @@ class PeopleReader:
     @torch.inference_mode()
     def read_teacher(self, image: np.ndarray, box: Letterbox) -> dict[str, Any]:
         """The teacher's own 2D people k_q in the format of `PhotographPeople.to_json`; unseen joints are None."""
-        teacher, batch = self.teacher, self._batch(image)
-        k_q = teacher(batch) if isinstance(teacher, MoveNet) else parse(teacher(batch), teacher.layout, teacher.stride)
-        points, visible = teacher.layout.to_skeleton(k_q.points, k_q.visible)
+        k_q = self._parsed(self.teacher(self._batch(image)))
+        points, visible = self.teacher.layout.to_skeleton(k_q.points, k_q.visible)
         people = []
         for p in k_q.valid[0].nonzero().flatten().tolist():
             pixels = np.round(box.to_image(points[0, p].double()).cpu().numpy(), 2).tolist()

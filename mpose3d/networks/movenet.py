@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mpose3d.networks.teacher.mobilenet_thin import pad_stride_2
 from mpose3d.networks.weights import by_layer, load_weights, read_weights
 from mpose3d.representations.hmpaf import People2D, in_order
 from mpose3d.skeleton import COCO_17
@@ -105,12 +106,12 @@ class MoveNet(nn.Module):
         Sides of the image are multiples of 32.
         """
         layers = self.layers
-        x = F.relu6(layers["Conv1"](_pad(2 * image - 1)))
+        x = F.relu6(layers["Conv1"](pad_stride_2(2 * image - 1)))
         taps = []
         for i, (name, residual) in enumerate(self._blocks):
             wide = F.relu6(layers[f"{name}_expand"](x)) if i else x
             depthwise = layers[f"{name}_depthwise"]
-            wide = F.relu6(depthwise(_pad(wide) if depthwise.stride == (2, 2) else wide))
+            wide = F.relu6(depthwise(pad_stride_2(wide) if depthwise.stride == (2, 2) else wide))
             out = layers[f"{name}_project"](wide)
             x = x + out if residual else out
             if i in _TAPS:
@@ -190,8 +191,3 @@ def _depthwise(channels: int, stride: int = 1, bias: bool = True) -> nn.Conv2d:
 def _separable(i: int, channels: int, out: int) -> dict[str, nn.Module]:
     name = _numbered("separable_conv2d", i)
     return {f"{name}_depthwise": _depthwise(channels, bias=False), name: nn.Conv2d(channels, out, 1)}
-
-
-def _pad(x: Tensor) -> Tensor:
-    """TensorFlow's SAME padding of a 3x3 convolution of stride 2 on even sides: below and to the right only."""
-    return F.pad(x, (0, 1, 0, 1))

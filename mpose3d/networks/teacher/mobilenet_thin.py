@@ -60,10 +60,10 @@ class MobilenetThin(Teacher):
             load_weights(self, by_layer(self, read_weights(weights)), weights)
 
     def features(self, image: Tensor) -> Tensor:
-        x = _relu(self.encoder["MobilenetV1/Conv2d_0"](_pad_stride_2(self.normalise(image))))
+        x = _relu(self.encoder["MobilenetV1/Conv2d_0"](pad_stride_2(self.normalise(image))))
         taps = {}
         for i, (_, stride) in enumerate(_TRUNK, start=1):
-            x = _pad_stride_2(x) if stride == 2 else x
+            x = pad_stride_2(x) if stride == 2 else x
             x = _relu(_separable(self.encoder, f"MobilenetV1/Conv2d_{i}", x))
             if i in _TAPS:
                 taps[i] = x
@@ -108,6 +108,6 @@ def _separable(layers: nn.ModuleDict, name: str, x: Tensor) -> Tensor:
     return layers[f"{name}_pointwise"](layers[f"{name}_depthwise"](x))
 
 
-def _pad_stride_2(x: Tensor) -> Tensor:
+def pad_stride_2(x: Tensor) -> Tensor:
     """TensorFlow's SAME padding of a 3x3 convolution of stride 2 on even sides: below and to the right only."""
     return F.pad(x, (0, 1, 0, 1))
