@@ -28,7 +28,7 @@ from mpose3d.networks.keypoint_lifter import FEWEST_JOINTS, REFINE, KeypointLift
 from mpose3d.networks.movenet import MoveNet
 from mpose3d.networks.photograph import PhotographNetwork
 from mpose3d.networks.teacher import MobilenetThin, Teacher
-from mpose3d.representations.hmpaf import HMPAF, People2D, in_order, parse
+from mpose3d.representations.hmpaf import in_order
 from mpose3d.representations.neural import Roots
 from mpose3d.skeleton import SKELETON
 from mpose3d.visualise.page import write_page
@@ -38,12 +38,8 @@ from mpose3d.visualise.pictures import write_picture
 Pathway = Literal["image", "hmpaf", "keypoints"]
 Through = Literal["keypoints", "maps"]
 
-#: side in pixels of a teacher's input where nothing else is asked for; None is the network's own. 368 is what OpenPose
-#: and its kin were trained at; by keypoints a person who is larger in cells has its joints better placed
-TEACHER_SIZES: dict[Pathway, int | None] = {"keypoints": 544, "hmpaf": 368, "image": None}
-
-#: the same of MoveNet
-MOVENET_SIZE = 512
+#: side in pixels of a teacher's input by maps, unless another is asked for: what OpenPose and its kin were trained at
+MAPS_SIZE = 368
 
 #: focal length over the longer side of a photograph whose camera nobody knows (`Camera.for_image`)
 FOCAL_RATIO = 0.8
@@ -146,7 +142,7 @@ class PeopleReader:
         self.max_people, self.threshold = max_people, threshold
         self.turned, self.refine = turned, refine
         if isinstance(network, KeypointLifter):
-            self.side = teacher_size or default_size(pathway, teacher)
+            self.side = teacher_size or teacher.side
             self._ratio, self._focal_ratio = 1.0, FOCAL_RATIO
             self._accelerate(teacher, backend, precision)
             return
@@ -194,17 +190,15 @@ class PeopleReader:
     def teacher_people(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """k_q of square images, best first: joints (B, P, 15, 2) px, visible (B, P, 15), score (B, P).
 
-        The score is the mean height of a person's peaks: of those seen where people are grouped from peaks, of all of
-        them by MoveNet, which gives every person a place for each joint. With `turned`, of the image in all four
+        Joints that the network's layout can only estimate are among them. With `turned`, of the image in all four
         positions: a teacher knows people upright, and sees those who lie, or stand on their hands, better when the
         picture is turned. Who is seen in several is kept from the best.
         """
         turns = 4 if self.turned else 1
-        k_q = self._parsed(self._run(torch.cat([torch.rot90(image, turn, (2, 3)) for turn in range(turns)])))
-        points, visible = self.teacher.layout.to_skeleton(k_q.points, k_q.visible & k_q.valid[..., None])
-        total = torch.where(k_q.valid, k_q.scores.sum(-1), 0)
-        joints = len(self.teacher.layout) if isinstance(self.teacher, MoveNet) else k_q.visible.sum(-1).clamp_min(1)
-        score = total / joints
+        teacher, layout = self.teacher, self.teacher.layout
+        k_q = teacher.people(self._run(torch.cat([torch.rot90(image, turn, (2, 3)) for turn in range(turns)])))
+        points, visible = layout.to_skeleton(k_q.points, k_q.visible & k_q.valid[..., None], estimate=True)
+        total, score = torch.where(k_q.valid, k_q.scores.sum(-1), 0), teacher.score(k_q)
         if turns == 1:
             return points, visible, score
         # (turns * B, P, ...) -> turned back -> (B, turns * P, ...)
@@ -234,11 +228,7 @@ class PeopleReader:
         again = (shared & other).tril(-1).any(-1)
         first = again.long().argsort(dim=1, stable=True)
         visible, score = visible & ~again[..., None], torch.where(again, 0, score)
-        return in_order(points, first), in_order(visible, first), in_order(score, first)
-
-    def _parsed(self, found: HMPAF | People2D) -> People2D:
-        """What the 2D network gives as people: a teacher's maps are grouped, MoveNet gives people."""
-        return found if isinstance(found, People2D) else parse(found, self.teacher.layout, self.teacher.stride)
+        return tuple(in_order(part, first) for part in (points, visible, score))
 
     def read(self, image: np.ndarray, box: Letterbox) -> PhotographPeople:
         """A letterboxed photograph (side, side, 3) uint8 RGB -> its people, in pixels of the photograph."""
@@ -262,7 +252,7 @@ class PeopleReader:
     @torch.inference_mode()
     def read_teacher(self, image: np.ndarray, box: Letterbox) -> dict[str, Any]:
         """The teacher's own 2D people k_q in the format of `PhotographPeople.to_json`; unseen joints are None."""
-        k_q = self._parsed(self.teacher(self._batch(image)))
+        k_q = self.teacher.people(self.teacher(self._batch(image)))
         points, visible = self.teacher.layout.to_skeleton(k_q.points, k_q.visible)
         people = []
         for p in k_q.valid[0].nonzero().flatten().tolist():
@@ -331,9 +321,8 @@ def infer(
     network = read_lifter("keypoints" if pathway == "keypoints" else "maps", weights)
     teacher = teacher or default_teacher(pathway)
     teacher_size = teacher_size or default_size(pathway, teacher)
-    grouped = not isinstance(teacher, MoveNet)
-    threshold = threshold if threshold is not None else 0.3 if grouped else 0.15
-    turned = turned if turned is not None else grouped
+    threshold = teacher.threshold if threshold is None else threshold
+    turned = teacher.upright_only if turned is None else turned
     teacher, network = teacher.to(device), network.to(device)
     reader = PeopleReader(
         teacher, network, pathway, teacher_size, max_people, threshold, turned, refine, backend, precision
@@ -361,7 +350,8 @@ def default_teacher(pathway: Pathway) -> Teacher | MoveNet:
 
 
 def default_size(pathway: Pathway, teacher: Teacher | MoveNet) -> int | None:
-    return MOVENET_SIZE if isinstance(teacher, MoveNet) else TEACHER_SIZES[pathway]
+    """Side in pixels of the teacher's input; None is that of H."""
+    return {"keypoints": teacher.side, "hmpaf": MAPS_SIZE, "image": None}[pathway]
 
 
 def output_places(paths: list[Path]) -> list[tuple[Path, Path]]:
