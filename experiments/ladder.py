@@ -29,7 +29,8 @@ import torch
 from experiments.mupots_keypoints import keypoints
 from experiments.prior_ablations import folder
 from mpose3d.evaluation import compare_2d, evaluate_scenes, score_mupots
-from mpose3d.inference import infer, lift
+from mpose3d.inference import infer
+from mpose3d.lifting import lift
 from mpose3d.networks.teacher import LightweightOpenPose
 
 HERE = Path(__file__).parent

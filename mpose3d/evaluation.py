@@ -20,8 +20,8 @@ from mpose3d.data.predictions import (
     read_threedpw_people,
 )
 from mpose3d.geometry.camera import Camera
-from mpose3d.inference import Through, infer, read_lifter
-from mpose3d.lifting import enough_joints, lift_people
+from mpose3d.inference import infer
+from mpose3d.lifting import Through, enough_joints, lift_people, read_lifter
 from mpose3d.metrics.coco import oks_average_precision, read_annotations
 from mpose3d.metrics.matching import assign_people
 from mpose3d.metrics.modules import MPJPE, MRPE, PCK2D, PMPJPE, BoxIoU

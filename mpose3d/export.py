@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mpose3d.inference import PeopleReader, default_size, default_teacher, read_lifter
+from mpose3d.inference import PeopleReader, default_size, default_teacher
+from mpose3d.lifting import read_lifter
 from mpose3d.networks.export import export_onnx, export_pt2, export_torchscript
 from mpose3d.networks.fuse import fused
 from mpose3d.networks.photograph import PhotographNetwork

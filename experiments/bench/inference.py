@@ -31,7 +31,8 @@ from mpose3d.data.letterbox import letterbox, to_tensor
 from mpose3d.data.rendering import render
 from mpose3d.geometry.camera import Camera
 from mpose3d.geometry.kinematics import euler_to_rotation, rotate, translate
-from mpose3d.inference import Pathway, PeopleReader, read_lifter
+from mpose3d.inference import Pathway, PeopleReader
+from mpose3d.lifting import read_lifter
 from mpose3d.networks.backends import Backend, Precision, accelerate
 from mpose3d.networks.cross_modal import CrossModalNetwork, Detection
 from mpose3d.networks.keypoint_lifter import REFINE, KeypointLifter
