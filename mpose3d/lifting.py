@@ -205,9 +205,7 @@ def lift(
             if to_npz:
                 arrays[f"{picture.name}/px"], arrays[f"{picture.name}/mm"] = found.joints_px, found.joints_mm
             else:
-                write_people(
-                    found, Path(picture.name), place / places[picture.name], overlay=False, page=False, extra={}
-                )
+                write_people(found, Path(picture.name), place / places[picture.name])
     if to_npz:
         place.parent.mkdir(parents=True, exist_ok=True)
         unfinished = place.with_name(place.name + ".part")
