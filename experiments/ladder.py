@@ -32,6 +32,7 @@ from mpose3d.evaluation import compare_2d, evaluate_scenes, score_mupots
 from mpose3d.inference import infer
 from mpose3d.lifting import lift
 from mpose3d.networks.teacher import LightweightOpenPose
+from mpose3d.visualise.tables import markdown_table
 
 HERE = Path(__file__).parent
 _S, _D, _T = "--model.init_args", "--data.init_args", "--trainer"
@@ -255,10 +256,6 @@ _MUPOTS: dict[str, Callable[[dict[str, float]], str]] = {
 _NAMES = {"annotated": "annotated 2D", "hmpaf": "F(E(I))", "image": "E(I)"}
 
 
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    return "\n".join(["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)])
-
-
 def markdown(table: dict[str, dict[str, Any]]) -> str:
     """Rows -> two tables: the people of the photographs, and training and scenes."""
     photographs = [
@@ -278,8 +275,8 @@ def markdown(table: dict[str, dict[str, Any]]) -> str:
     ]
     return "\n\n".join(
         [
-            _table(["row", "read through", *_MUPOTS], photographs),
-            _table(["row", "steps", "minutes", "scenes MPJPE", "PMPJPE", "root error"], scenes),
+            markdown_table(["row", "read through", *_MUPOTS], photographs),
+            markdown_table(["row", "steps", "minutes", "scenes MPJPE", "PMPJPE", "root error"], scenes),
         ]
     )
 

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from mpose3d import assets
 from mpose3d.data.letterbox import IMAGE_SUFFIXES, Letterbox, read_letterboxed, to_tensor
 from mpose3d.geometry.camera import Camera
-from mpose3d.lifting import enough_joints, read_lifter
+from mpose3d.lifting import read_lifter
 from mpose3d.metrics.functional import bounding_box
 from mpose3d.networks.backends import Backend, Precision, accelerate
 from mpose3d.networks.cross_modal import CrossModalNetwork, Detection
-from mpose3d.networks.keypoint_lifter import REFINE, KeypointLifter
+from mpose3d.networks.keypoint_lifter import REFINE, KeypointLifter, enough_joints
 from mpose3d.networks.movenet import MoveNet
 from mpose3d.networks.photograph import PhotographNetwork
 from mpose3d.networks.teacher import MobilenetThin, Teacher
@@ -251,7 +251,7 @@ def infer(
     """
     places = output_places([Path(path) for path in paths])
     network = read_lifter("keypoints" if pathway == "keypoints" else "maps", weights)
-    teacher = teacher or default_teacher(pathway)
+    teacher = teacher or default_teacher(pathway, max_people)
     teacher_size = teacher_size or default_size(pathway, teacher)
     threshold = teacher.threshold if threshold is None else threshold
     turned = teacher.upright_only if turned is None else turned
@@ -274,10 +274,10 @@ def infer(
     return 1 if failed else 0
 
 
-def default_teacher(pathway: Pathway) -> Teacher | MoveNet:
+def default_teacher(pathway: Pathway, max_people: int = 20) -> Teacher | MoveNet:
     """The 2D network where none is named: its weights are fetched on first use (`assets.teacher_file`)."""
     if pathway == "keypoints":
-        return MoveNet(str(assets.teacher_file("movenet")))
+        return MoveNet(str(assets.teacher_file("movenet")), max_people)
     return MobilenetThin(str(assets.teacher_file("mobilenet_thin")))
 
 

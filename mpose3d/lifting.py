@@ -20,14 +20,12 @@ from mpose3d.data.keypoints import PictureKeypoints, read_keypoints, with_sizes
 from mpose3d.geometry.camera import Camera
 from mpose3d.metrics.functional import bounding_box
 from mpose3d.networks.cross_modal import CrossModalNetwork
-from mpose3d.networks.keypoint_lifter import FEWEST_JOINTS, REFINE, KeypointLifter
+from mpose3d.networks.keypoint_lifter import FEWEST_JOINTS, REFINE, KeypointLifter, enough_joints
 from mpose3d.people import FOCAL_RATIO, PhotographPeople, write_people
 from mpose3d.representations.neural import NeuralGrid, NeuralRepresentation, People, Roots
 from mpose3d.skeleton import SKELETON
 
 Through = Literal["keypoints", "maps"]
-
-_MEASURED = [name not in ("neck", "pelvis") for name in SKELETON.names]
 
 # how much is read at once: people; through maps, pictures and places for people in them (drawing costs memory for each)
 _PEOPLE = 8192
@@ -38,14 +36,6 @@ _PLACES = 512
 _LIFTED = 256
 
 _ONE_CAMERA = Camera(1000.0, (0.0, 0.0))
-
-
-def enough_joints(visible: Bool[Tensor, "*people 15"]) -> Bool[Tensor, "*people"]:
-    """Whom `lift_people` can say anything of: people with `FEWEST_JOINTS` visible joints.
-
-    Neck and pelvis do not count: they are made of others.
-    """
-    return visible[..., _MEASURED].sum(-1) >= FEWEST_JOINTS
 
 
 @torch.inference_mode()

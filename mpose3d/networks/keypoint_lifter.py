@@ -16,8 +16,10 @@ from mpose3d.networks.autoencoder import PriorNetwork
 from mpose3d.representations.neural import People
 from mpose3d.skeleton import SKELETON
 
-#: fewest visible joints that say where and how far a person is
+#: fewest visible joints that say where and how far a person is (`enough_joints`)
 FEWEST_JOINTS = 4
+
+_MEASURED = [name not in ("neck", "pelvis") for name in SKELETON.names]
 
 #: steps of refinement where nothing else is asked for
 REFINE = 3
@@ -33,6 +35,14 @@ _REFINED = 512
 # A person's size is unknown, its rough distance is not: pulls the depth of one whose joints lie on a line towards that
 # of a standing body. Relative to the equations of the joints, which are about 1 / size each.
 _PRIOR_WEIGHT = 1e-3
+
+
+def enough_joints(visible: Bool[Tensor, "*people 15"]) -> Bool[Tensor, "*people"]:
+    """Whom the lifter can say anything of: people with `FEWEST_JOINTS` visible joints.
+
+    Neck and pelvis do not count: they are made of others.
+    """
+    return visible[..., _MEASURED].sum(-1) >= FEWEST_JOINTS
 
 
 class _Block(nn.Module):
@@ -75,7 +85,7 @@ class KeypointLifter(PriorNetwork):
     ) -> People:
         """Joints in pixels of `camera`'s picture -> people in its camera space; invisible joints may hold anything.
 
-        People with fewer than `FEWEST_JOINTS` visible joints come out as some body in some place.
+        People without `enough_joints` come out as some body in some place.
 
         Args:
             joints_px, visible, camera: 2D people, and who sees them.
