@@ -13,7 +13,7 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from mpose3d import assets
-from mpose3d.data.letterbox import IMAGE_SUFFIXES, Letterbox, read_letterboxed, to_tensor
+from mpose3d.data.letterbox import IMAGE_SUFFIXES, Letterbox, read_letterboxed, to_tensor, trimmed
 from mpose3d.geometry.camera import Camera
 from mpose3d.lifting import read_lifter
 from mpose3d.metrics.functional import bounding_box
@@ -32,6 +32,9 @@ Pathway = Literal["image", "hmpaf", "keypoints"]
 
 #: side in pixels of a teacher's input by maps, unless another is asked for: what OpenPose and its kin were trained at
 MAPS_SIZE = 368
+
+# of which the sides of an image without its bars are: that of MoveNet, and of the stride of any teacher
+_MULTIPLE = 32
 
 # people are upright more often than not: who is seen in a picture that was turned counts a little less against somebody
 # in the same place, and has to be surer to count at all, since patterns of any kind look like somebody from one side
@@ -80,6 +83,8 @@ class PeopleReader:
         if isinstance(network, KeypointLifter):
             self.side = teacher_size or teacher.side
             self._ratio, self._focal_ratio = 1.0, FOCAL_RATIO
+            # a quarter to a half of the work is for the bars; other backends are made for squares, and so is turning
+            self._trims = backend == "eager" and not turned
             self._accelerate(teacher, backend, precision)
             return
         if isinstance(teacher, MoveNet):
@@ -98,6 +103,7 @@ class PeopleReader:
                 f"({network.v_channels} channels in V) at {size} px"
             )
         self._ratio, self._focal_ratio = self.side / size, network.settings["focal_ratio"]
+        self._trims = False
         self._accelerate(PhotographNetwork(teacher, network, pathway, max_people, threshold), backend, precision)
 
     def _accelerate(self, whole: nn.Module, backend: Backend, precision: Precision) -> None:
@@ -109,13 +115,15 @@ class PeopleReader:
     def detect(self, image: Tensor) -> Detection:
         """Square images (B, 3, side, side), float RGB in [0, 1] -> people, best first.
 
-        In pixels of the network's input, or by keypoints of the image.
+        In pixels of the network's input, or by keypoints of the image, which may be any rectangle where nothing is
+        turned and the backend is eager.
         """
         if self.pathway != "keypoints":
             return self._run(image)
         points, visible, score = (part[:, : self.max_people] for part in self.teacher_people(image))
         valid = enough_joints(visible) & (score >= self.threshold)
-        camera = Camera.for_image(self.side, self.side, self._focal_ratio)
+        height, width = image.shape[-2:]
+        camera = Camera.for_image(width, height, self._focal_ratio)
         people = self.network(points, visible, camera, self.refine)
         # a joint that was seen is where it was seen
         joints_px = torch.where(visible[..., None], points, people.joints_px)
@@ -168,6 +176,7 @@ class PeopleReader:
 
     def read(self, image: np.ndarray, box: Letterbox) -> PhotographPeople:
         """A letterboxed photograph (side, side, 3) uint8 RGB -> its people, in pixels of the photograph."""
+        image, box = self._trimmed(image, box)
         roots, people = self.detect(self._batch(image))
         found = roots.valid[0]
 
@@ -188,6 +197,7 @@ class PeopleReader:
     @torch.inference_mode()
     def read_teacher(self, image: np.ndarray, box: Letterbox) -> dict[str, Any]:
         """The teacher's own 2D people k_q in the format of `PhotographPeople.to_json`; unseen joints are None."""
+        image, box = self._trimmed(image, box)
         k_q = self.teacher.people(self.teacher(self._batch(image)))
         points, visible = self.teacher.layout.to_skeleton(k_q.points, k_q.visible)
         people = []
@@ -196,6 +206,9 @@ class PeopleReader:
             joints = [pixel if seen else None for pixel, seen in zip(pixels, visible[0, p].tolist(), strict=True)]
             people.append({"joints_px": joints})
         return {"version": FORMAT, "size": list(box.size), "skeleton": skeleton_json(), "people": people}
+
+    def _trimmed(self, image: np.ndarray, box: Letterbox) -> tuple[np.ndarray, Letterbox]:
+        return trimmed(image, box, _MULTIPLE) if self._trims else (image, box)
 
     def _batch(self, image: np.ndarray) -> Tensor:
         return to_tensor(image)[None].to(next(self.network.parameters()).device)

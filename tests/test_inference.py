@@ -187,6 +187,33 @@ def test_people_of_movenet_are_lifted_as_they_are():
         PeopleReader(teacher, CrossModalNetwork("openpose18", 8, g_width=8, h_width=16), "hmpaf")
 
 
+class PicturedMoveNet(CrowdedMoveNet):
+    """Knows the shape of the image in front of it."""
+
+    def forward(self, image):
+        self.shape = tuple(image.shape[-2:])
+        return super().forward(image)
+
+
+def test_bars_are_not_read_where_any_rectangle_can_be():
+    """The same places of the image are the same places of the photograph less the bars' height."""
+    lifter, teacher = KeypointLifter(width=16, blocks=1).eval(), PicturedMoveNet()
+    image, box = np.zeros((256, 256, 3), np.uint8), Letterbox.fit(512, 256, 256)
+    places = {}
+    for turned, shape in ((False, (128, 256)), (True, (256, 256))):
+        reader = PeopleReader(teacher, lifter, "keypoints", 256, threshold=0.0, turned=turned)
+        if turned:
+            reader.read_teacher(image, box)
+        else:
+            places[turned] = reader.read(image, box).joints_px[0]
+            assert reader.read_teacher(image, box)["people"][0]["joints_px"][SKELETON.index("r_knee")] == pytest.approx(
+                places[turned][SKELETON.index("r_knee")].tolist(), abs=0.01
+            )
+        assert teacher.shape == shape
+    knee = teacher(torch.zeros(1, 3, 128, 256)).points[0, 0, COCO_17.index("r_knee")].double()
+    np.testing.assert_allclose(places[False][SKELETON.index("r_knee")], 2 * knee + 0.5, atol=1e-3)
+
+
 class UprightTeacher(DrawnTeacher):
     """Sees a person only where the head is above the pelvis, and knows how the image in front of it is turned."""
 
