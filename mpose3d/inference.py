@@ -19,7 +19,7 @@ from mpose3d.lifting import read_lifter
 from mpose3d.metrics.functional import bounding_box
 from mpose3d.networks.backends import Backend, Precision, accelerate
 from mpose3d.networks.cross_modal import CrossModalNetwork, Detection
-from mpose3d.networks.keypoint_lifter import REFINE, KeypointLifter, enough_joints
+from mpose3d.networks.keypoint_lifter import KeypointLifter, enough_joints
 from mpose3d.networks.movenet import MoveNet
 from mpose3d.networks.photograph import PhotographNetwork
 from mpose3d.networks.teacher import MobilenetThin, Teacher
@@ -32,6 +32,9 @@ Pathway = Literal["image", "hmpaf", "keypoints"]
 
 #: side in pixels of a teacher's input by maps, unless another is asked for: what OpenPose and its kin were trained at
 MAPS_SIZE = 368
+
+#: steps of refinement of people whom a 2D network sees: more follow its errors (docs/results.md)
+SEEN_REFINE = 1
 
 # of which the sides of an image without its bars are: that of MoveNet, and of the stride of any teacher
 _MULTIPLE = 32
@@ -67,7 +70,7 @@ class PeopleReader:
         max_people: int = 20,
         threshold: float = 0.5,
         turned: bool = False,
-        refine: int = REFINE,
+        refine: int = SEEN_REFINE,
         backend: Backend = "eager",
         precision: Precision = "float32",
     ) -> None:
@@ -225,7 +228,7 @@ def infer(
     max_people: int = 20,
     threshold: float | None = None,
     turned: bool | None = None,
-    refine: int = REFINE,
+    refine: int = SEEN_REFINE,
     overlay: bool = True,
     page: bool = True,
     teacher_people: bool = False,

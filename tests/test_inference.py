@@ -11,9 +11,9 @@ import torch
 
 from mpose3d.data.letterbox import Letterbox
 from mpose3d.geometry.camera import Camera
-from mpose3d.inference import PeopleReader, infer, output_places
+from mpose3d.inference import SEEN_REFINE, PeopleReader, infer, output_places
 from mpose3d.networks.cross_modal import CrossModalNetwork
-from mpose3d.networks.keypoint_lifter import REFINE, KeypointLifter
+from mpose3d.networks.keypoint_lifter import KeypointLifter
 from mpose3d.networks.movenet import MoveNet
 from mpose3d.networks.teacher import SmallTeacher
 from mpose3d.poses.artificial import ArtificialPoses
@@ -157,7 +157,7 @@ def test_by_keypoints_the_lifter_reads_what_the_teacher_sees(tmp_path):
     assert (given - (2 * pixels[0] + 0.5)).norm(dim=-1).max() < 2 * 4 * 2  # two cells of the teacher
     with torch.no_grad():
         camera = Camera.for_image(512, 512)
-        again = lifter(given.float(), torch.ones(2, 15, dtype=torch.bool), camera, REFINE).joints
+        again = lifter(given.float(), torch.ones(2, 15, dtype=torch.bool), camera, SEEN_REFINE).joints
     np.testing.assert_allclose(found.joints_mm[place], again, rtol=1e-3, atol=1)
 
 
