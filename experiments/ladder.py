@@ -113,6 +113,7 @@ ABLATIONS: dict[str, Row] = {
     ),
     "from random weights": _scratch(),
     "from random weights, joints regressed directly": _scratch(f"{_S}.network.init_args.direct=true"),
+    "from random weights, a grid of 28": _scratch(f"{_S}.network.init_args.fine=true", f"{_D}.crowding=0.036"),
     "phase 1": _phase1(),
     "phase 1, no distl": _phase1(f"{_S}.weights.distl=0", f"{_S}.weights.distl_root=0"),
     "phase 1, no ss": _phase1(f"{_S}.weights.ss=0"),
