@@ -22,7 +22,8 @@ from experiments.bench.peers import randomise
 from experiments.bench.timing import interleaved, print_rows, write_results
 from mpose3d.data.images import PhotographDataset, find_photographs
 from mpose3d.data.letterbox import letterbox
-from mpose3d.inference import PeopleReader, read_lifter
+from mpose3d.inference import PeopleReader
+from mpose3d.lifting import read_lifter
 from mpose3d.losses import relative_error
 from mpose3d.networks.fuse import fused
 from mpose3d.networks.teacher import CompactTeacher, CompactTrunk, LightweightOpenPose, Teacher

@@ -115,6 +115,7 @@ class CompactTeacher(Teacher):
         self.trunk = CompactTrunk(teacher, settings["rank"])
         self.trunk.load(weights)
         self.teacher = teacher
+        self.side, self.threshold, self.upright_only = teacher.side, teacher.threshold, teacher.upright_only
 
     def features(self, image: Tensor) -> Tensor:
         return self.trunk.e.features(image)
