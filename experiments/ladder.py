@@ -50,12 +50,14 @@ class Row:
         changes: overrides of it.
         start: row whose network is the first one; None starts from random weights.
         inputs: what it is measured through.
+        fine: a grid of 28, as the configs have it, in place of 14; from a row of 14 it starts by `finer`.
     """
 
     stage: str | None
     changes: tuple[str, ...] = ()
     start: str | None = None
     inputs: tuple[str, ...] = INPUTS
+    fine: bool = False
 
 
 #: the row of what `--start` holds
