@@ -26,7 +26,7 @@ demo: install
 	$(BIN)/python -m experiments.demo --out $(OUT)/demo
 
 # an hour on two cores; the machine should have nothing else to do
-BENCHES := inference drawing scenes steps geometry metrics prior photographs memory scale
+BENCHES := inference compact drawing scenes steps geometry metrics prior photographs memory scale
 
 bench: install
 	for name in $(BENCHES); do $(BIN)/python -m experiments.bench.$$name || exit 1; done

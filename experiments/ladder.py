@@ -29,8 +29,10 @@ import torch
 from experiments.mupots_keypoints import keypoints
 from experiments.prior_ablations import folder
 from mpose3d.evaluation import compare_2d, evaluate_scenes, score_mupots
-from mpose3d.inference import infer, lift
+from mpose3d.inference import infer
+from mpose3d.lifting import lift
 from mpose3d.networks.teacher import LightweightOpenPose
+from mpose3d.visualise.tables import markdown_table
 
 HERE = Path(__file__).parent
 _S, _D, _T = "--model.init_args", "--data.init_args", "--trainer"
@@ -111,6 +113,7 @@ ABLATIONS: dict[str, Row] = {
     ),
     "from random weights": _scratch(),
     "from random weights, joints regressed directly": _scratch(f"{_S}.network.init_args.direct=true"),
+    "from random weights, a grid of 28": _scratch(f"{_S}.network.init_args.fine=true", f"{_D}.crowding=0.036"),
     "phase 1": _phase1(),
     "phase 1, no distl": _phase1(f"{_S}.weights.distl=0", f"{_S}.weights.distl_root=0"),
     "phase 1, no ss": _phase1(f"{_S}.weights.ss=0"),
@@ -254,10 +257,6 @@ _MUPOTS: dict[str, Callable[[dict[str, float]], str]] = {
 _NAMES = {"annotated": "annotated 2D", "hmpaf": "F(E(I))", "image": "E(I)"}
 
 
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    return "\n".join(["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)])
-
-
 def markdown(table: dict[str, dict[str, Any]]) -> str:
     """Rows -> two tables: the people of the photographs, and training and scenes."""
     photographs = [
@@ -277,8 +276,8 @@ def markdown(table: dict[str, dict[str, Any]]) -> str:
     ]
     return "\n\n".join(
         [
-            _table(["row", "read through", *_MUPOTS], photographs),
-            _table(["row", "steps", "minutes", "scenes MPJPE", "PMPJPE", "root error"], scenes),
+            markdown_table(["row", "read through", *_MUPOTS], photographs),
+            markdown_table(["row", "steps", "minutes", "scenes MPJPE", "PMPJPE", "root error"], scenes),
         ]
     )
 

@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 
 from mpose3d.visualise.pictures import curves, write_picture
+from mpose3d.visualise.tables import markdown_table
 
 HERE = Path(__file__).parent
 _S, _D = "--model.init_args", "--data.init_args"
@@ -90,11 +91,11 @@ def _mpose3d(*words: str) -> None:
 
 def markdown(table: dict[str, dict[str, float]]) -> str:
     """Rows of `ROWS` and their figures, with what each row adds to `mpose3d fit`."""
-    lines = ["| row | change | " + " | ".join(_COLUMNS) + " |", "|---" * (2 + len(_COLUMNS)) + "|"]
+    rows = []
     for name, figures in table.items():
         change = f"`{shlex.join(ROWS[name])}`" if ROWS[name] else ""
-        lines.append(f"| {name} | {change} | " + " | ".join(show(figures) for show in _COLUMNS.values()) + " |")
-    return "\n".join(lines)
+        rows.append([name, change, *(show(figures) for show in _COLUMNS.values())])
+    return markdown_table(["row", "change", *_COLUMNS], rows)
 
 
 def validation_curves(out: Path, names: list[str]) -> dict[str, tuple[list[float], list[float]]]:

@@ -26,7 +26,7 @@ TRAINING = {
 #: everything else: words of the command -> its function, and the parameters that are given without a flag
 COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "infer": ("mpose3d.inference:infer", ("paths",)),
-    "lift": ("mpose3d.inference:lift", ("keypoints",)),
+    "lift": ("mpose3d.lifting:lift", ("keypoints",)),
     "export": ("mpose3d.export:export", ()),
     "evaluate mupots": ("mpose3d.evaluation:evaluate_mupots", ()),
     "evaluate 3dpw": ("mpose3d.evaluation:evaluate_3dpw", ()),

@@ -20,14 +20,14 @@ from mpose3d.data.predictions import (
     read_threedpw_people,
 )
 from mpose3d.geometry.camera import Camera
-from mpose3d.inference import Through, infer, read_lifter
-from mpose3d.lifting import enough_joints, lift_people
+from mpose3d.inference import infer
+from mpose3d.lifting import Through, lift_people, read_lifter
 from mpose3d.metrics.coco import oks_average_precision, read_annotations
 from mpose3d.metrics.matching import assign_people
 from mpose3d.metrics.modules import MPJPE, MRPE, PCK2D, PMPJPE, BoxIoU
 from mpose3d.metrics.mupots import GROUPS, Mode, Mupots3D, MupotsScore, SequenceScore
 from mpose3d.metrics.threedpw import Challenge, FourteenJoints, scored_frames
-from mpose3d.networks.keypoint_lifter import REFINE
+from mpose3d.networks.keypoint_lifter import REFINE, enough_joints
 from mpose3d.networks.movenet import MoveNet
 from mpose3d.networks.teacher import Teacher
 from mpose3d.poses.artificial import MotionCapturePoses

@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mpose3d.inference import TEACHER_SIZES, PeopleReader, default_teacher, read_lifter
+from mpose3d.inference import PeopleReader, default_size, default_teacher
+from mpose3d.lifting import read_lifter
 from mpose3d.networks.export import export_onnx, export_pt2, export_torchscript
 from mpose3d.networks.fuse import fused
 from mpose3d.networks.photograph import PhotographNetwork
@@ -75,7 +76,7 @@ def export(
     path = Path(out)
     network = read_lifter("maps", weights)
     teacher = teacher or default_teacher(pathway)
-    teacher_size = teacher_size or TEACHER_SIZES[pathway]
+    teacher_size = teacher_size or default_size(pathway, teacher)
     reader = PeopleReader(teacher, network, pathway, teacher_size, max_people, threshold)
     whole = fused(ExportedPeople(PhotographNetwork(teacher, network, pathway, max_people, threshold), reader.side))
 

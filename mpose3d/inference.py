@@ -1,13 +1,9 @@
-"""Photographs, or 2D people of any detector, in; 3D people out."""
+"""Photographs in, 3D people out."""
 
 from __future__ import annotations
 
 import json
-import re
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,93 +13,35 @@ from rich.progress import track
 from torch import Tensor, nn
 
 from mpose3d import assets
-from mpose3d.data.keypoints import PictureKeypoints, read_keypoints, with_sizes
-from mpose3d.data.letterbox import IMAGE_SUFFIXES, Letterbox, read_image, read_letterboxed, to_tensor
+from mpose3d.data.letterbox import IMAGE_SUFFIXES, Letterbox, read_letterboxed, to_tensor, trimmed
 from mpose3d.geometry.camera import Camera
-from mpose3d.lifting import enough_joints, lift_people
+from mpose3d.lifting import read_lifter
 from mpose3d.metrics.functional import bounding_box
 from mpose3d.networks.backends import Backend, Precision, accelerate
 from mpose3d.networks.cross_modal import CrossModalNetwork, Detection
-from mpose3d.networks.keypoint_lifter import FEWEST_JOINTS, REFINE, KeypointLifter
+from mpose3d.networks.keypoint_lifter import KeypointLifter, enough_joints
 from mpose3d.networks.movenet import MoveNet
 from mpose3d.networks.photograph import PhotographNetwork
 from mpose3d.networks.teacher import MobilenetThin, Teacher
-from mpose3d.representations.hmpaf import HMPAF, People2D, in_order, parse
+from mpose3d.people import FOCAL_RATIO, FORMAT, PhotographPeople, skeleton_json, write_people
+from mpose3d.representations.hmpaf import in_order
 from mpose3d.representations.neural import Roots
 from mpose3d.skeleton import SKELETON
-from mpose3d.visualise.page import write_page
-from mpose3d.visualise.pictures import overlay as draw_overlay
-from mpose3d.visualise.pictures import write_picture
 
 Pathway = Literal["image", "hmpaf", "keypoints"]
-Through = Literal["keypoints", "maps"]
 
-#: side in pixels of a teacher's input where nothing else is asked for; None is the network's own. 368 is what OpenPose
-#: and its kin were trained at; by keypoints a person who is larger in cells has its joints better placed
-TEACHER_SIZES: dict[Pathway, int | None] = {"keypoints": 544, "hmpaf": 368, "image": None}
+#: side in pixels of a teacher's input by maps, unless another is asked for: what OpenPose and its kin were trained at
+MAPS_SIZE = 368
 
-#: the same of MoveNet
-MOVENET_SIZE = 512
+#: steps of refinement of people whom a 2D network sees: more follow its errors (docs/results.md)
+SEEN_REFINE = 1
 
-#: focal length over the longer side of a photograph whose camera nobody knows (`Camera.for_image`)
-FOCAL_RATIO = 0.8
+# of which the sides of an image without its bars are: that of MoveNet, and of the stride of any teacher
+_MULTIPLE = 32
 
 # people are upright more often than not: who is seen in a picture that was turned counts a little less against somebody
 # in the same place, and has to be surer to count at all, since patterns of any kind look like somebody from one side
 _UPRIGHT_FIRST, _SURER = 0.9, 0.65
-
-# pictures whose people are held in memory between the networks and the files
-_LIFTED = 256
-
-#: version of the JSON that `infer` writes (docs/flow.md)
-FORMAT = 1
-
-
-@dataclass(frozen=True)
-class PhotographPeople:
-    """The people of one photograph, best first.
-
-    Args:
-        size: (width, height) of the photograph.
-        camera: the camera that its people are seen by.
-        joints_px: (P, 15, 2) pixels of the photograph.
-        joints_mm: (P, 15, 3) camera space.
-        root_px: (P, 2) pixels of the photograph.
-        score: (P,) how sure the root is, 0 to 1.
-        embedding: (P, 32) pose embeddings.
-    """
-
-    size: tuple[int, int]
-    camera: Camera
-    joints_px: np.ndarray
-    joints_mm: np.ndarray
-    root_px: np.ndarray
-    score: np.ndarray
-    embedding: np.ndarray
-
-    def to_json(self, image: str) -> dict[str, Any]:
-        """What `infer` writes, `image` being the photograph's name."""
-
-        def rounded(values: np.ndarray, digits: int) -> list:
-            return np.round(values.astype(float), digits).tolist()
-
-        return {
-            "version": FORMAT,
-            "image": image,
-            "size": list(self.size),
-            "camera": {"focal": self.camera.focal, "centre": list(self.camera.centre)},
-            "skeleton": _skeleton(),
-            "people": [
-                {
-                    "joints_px": rounded(self.joints_px[p], 2),
-                    "joints_mm": rounded(self.joints_mm[p], 1),
-                    "root_px": rounded(self.root_px[p], 2),
-                    "score": round(float(self.score[p]), 4),
-                    "embedding": rounded(self.embedding[p], 4),
-                }
-                for p in range(len(self.score))
-            ],
-        }
 
 
 class PeopleReader:
@@ -132,7 +70,7 @@ class PeopleReader:
         max_people: int = 20,
         threshold: float = 0.5,
         turned: bool = False,
-        refine: int = REFINE,
+        refine: int = SEEN_REFINE,
         backend: Backend = "eager",
         precision: Precision = "float32",
     ) -> None:
@@ -146,8 +84,10 @@ class PeopleReader:
         self.max_people, self.threshold = max_people, threshold
         self.turned, self.refine = turned, refine
         if isinstance(network, KeypointLifter):
-            self.side = teacher_size or default_size(pathway, teacher)
+            self.side = teacher_size or teacher.side
             self._ratio, self._focal_ratio = 1.0, FOCAL_RATIO
+            # a quarter to a half of the work is for the bars; other backends are made for squares, and so is turning
+            self._trims = backend == "eager" and not turned
             self._accelerate(teacher, backend, precision)
             return
         if isinstance(teacher, MoveNet):
@@ -166,6 +106,7 @@ class PeopleReader:
                 f"({network.v_channels} channels in V) at {size} px"
             )
         self._ratio, self._focal_ratio = self.side / size, network.settings["focal_ratio"]
+        self._trims = False
         self._accelerate(PhotographNetwork(teacher, network, pathway, max_people, threshold), backend, precision)
 
     def _accelerate(self, whole: nn.Module, backend: Backend, precision: Precision) -> None:
@@ -177,13 +118,15 @@ class PeopleReader:
     def detect(self, image: Tensor) -> Detection:
         """Square images (B, 3, side, side), float RGB in [0, 1] -> people, best first.
 
-        In pixels of the network's input, or by keypoints of the image.
+        In pixels of the network's input, or by keypoints of the image, which may be any rectangle where nothing is
+        turned and the backend is eager.
         """
         if self.pathway != "keypoints":
             return self._run(image)
         points, visible, score = (part[:, : self.max_people] for part in self.teacher_people(image))
         valid = enough_joints(visible) & (score >= self.threshold)
-        camera = Camera.for_image(self.side, self.side, self._focal_ratio)
+        height, width = image.shape[-2:]
+        camera = Camera.for_image(width, height, self._focal_ratio)
         people = self.network(points, visible, camera, self.refine)
         # a joint that was seen is where it was seen
         joints_px = torch.where(visible[..., None], points, people.joints_px)
@@ -194,17 +137,15 @@ class PeopleReader:
     def teacher_people(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """k_q of square images, best first: joints (B, P, 15, 2) px, visible (B, P, 15), score (B, P).
 
-        The score is the mean height of a person's peaks: of those seen where people are grouped from peaks, of all of
-        them by MoveNet, which gives every person a place for each joint. With `turned`, of the image in all four
+        Joints that the network's layout can only estimate are among them. With `turned`, of the image in all four
         positions: a teacher knows people upright, and sees those who lie, or stand on their hands, better when the
         picture is turned. Who is seen in several is kept from the best.
         """
         turns = 4 if self.turned else 1
-        k_q = self._parsed(self._run(torch.cat([torch.rot90(image, turn, (2, 3)) for turn in range(turns)])))
-        points, visible = self.teacher.layout.to_skeleton(k_q.points, k_q.visible & k_q.valid[..., None])
-        total = torch.where(k_q.valid, k_q.scores.sum(-1), 0)
-        joints = len(self.teacher.layout) if isinstance(self.teacher, MoveNet) else k_q.visible.sum(-1).clamp_min(1)
-        score = total / joints
+        teacher, layout = self.teacher, self.teacher.layout
+        k_q = teacher.people(self._run(torch.cat([torch.rot90(image, turn, (2, 3)) for turn in range(turns)])))
+        points, visible = layout.to_skeleton(k_q.points, k_q.visible & k_q.valid[..., None], estimate=True)
+        total, score = torch.where(k_q.valid, k_q.scores.sum(-1), 0), teacher.score(k_q)
         if turns == 1:
             return points, visible, score
         # (turns * B, P, ...) -> turned back -> (B, turns * P, ...)
@@ -234,14 +175,11 @@ class PeopleReader:
         again = (shared & other).tril(-1).any(-1)
         first = again.long().argsort(dim=1, stable=True)
         visible, score = visible & ~again[..., None], torch.where(again, 0, score)
-        return in_order(points, first), in_order(visible, first), in_order(score, first)
-
-    def _parsed(self, found: HMPAF | People2D) -> People2D:
-        """What the 2D network gives as people: a teacher's maps are grouped, MoveNet gives people."""
-        return found if isinstance(found, People2D) else parse(found, self.teacher.layout, self.teacher.stride)
+        return tuple(in_order(part, first) for part in (points, visible, score))
 
     def read(self, image: np.ndarray, box: Letterbox) -> PhotographPeople:
         """A letterboxed photograph (side, side, 3) uint8 RGB -> its people, in pixels of the photograph."""
+        image, box = self._trimmed(image, box)
         roots, people = self.detect(self._batch(image))
         found = roots.valid[0]
 
@@ -262,21 +200,21 @@ class PeopleReader:
     @torch.inference_mode()
     def read_teacher(self, image: np.ndarray, box: Letterbox) -> dict[str, Any]:
         """The teacher's own 2D people k_q in the format of `PhotographPeople.to_json`; unseen joints are None."""
-        k_q = self._parsed(self.teacher(self._batch(image)))
+        image, box = self._trimmed(image, box)
+        k_q = self.teacher.people(self.teacher(self._batch(image)))
         points, visible = self.teacher.layout.to_skeleton(k_q.points, k_q.visible)
         people = []
         for p in k_q.valid[0].nonzero().flatten().tolist():
             pixels = np.round(box.to_image(points[0, p].double()).cpu().numpy(), 2).tolist()
             joints = [pixel if seen else None for pixel, seen in zip(pixels, visible[0, p].tolist(), strict=True)]
             people.append({"joints_px": joints})
-        return {"version": FORMAT, "size": list(box.size), "skeleton": _skeleton(), "people": people}
+        return {"version": FORMAT, "size": list(box.size), "skeleton": skeleton_json(), "people": people}
+
+    def _trimmed(self, image: np.ndarray, box: Letterbox) -> tuple[np.ndarray, Letterbox]:
+        return trimmed(image, box, _MULTIPLE) if self._trims else (image, box)
 
     def _batch(self, image: np.ndarray) -> Tensor:
         return to_tensor(image)[None].to(next(self.network.parameters()).device)
-
-
-def _skeleton() -> dict[str, Any]:
-    return {"names": list(SKELETON.names), "limbs": [list(limb) for limb in SKELETON.limbs]}
 
 
 def infer(
@@ -290,7 +228,7 @@ def infer(
     max_people: int = 20,
     threshold: float | None = None,
     turned: bool | None = None,
-    refine: int = REFINE,
+    refine: int = SEEN_REFINE,
     overlay: bool = True,
     page: bool = True,
     teacher_people: bool = False,
@@ -329,11 +267,10 @@ def infer(
     """
     places = output_places([Path(path) for path in paths])
     network = read_lifter("keypoints" if pathway == "keypoints" else "maps", weights)
-    teacher = teacher or default_teacher(pathway)
+    teacher = teacher or default_teacher(pathway, max_people)
     teacher_size = teacher_size or default_size(pathway, teacher)
-    grouped = not isinstance(teacher, MoveNet)
-    threshold = threshold if threshold is not None else 0.3 if grouped else 0.15
-    turned = turned if turned is not None else grouped
+    threshold = teacher.threshold if threshold is None else threshold
+    turned = teacher.upright_only if turned is None else turned
     teacher, network = teacher.to(device), network.to(device)
     reader = PeopleReader(
         teacher, network, pathway, teacher_size, max_people, threshold, turned, refine, backend, precision
@@ -344,7 +281,7 @@ def infer(
         try:
             image, box = read_letterboxed(source, reader.side)
             extra = {".teacher.json": json.dumps(reader.read_teacher(image, box))} if teacher_people else {}
-            _write(reader.read(image, box), source, Path(out) / place, overlay, page, extra)
+            write_people(reader.read(image, box), source, Path(out) / place, overlay, page, extra)
         except (ValueError, FileNotFoundError) as error:
             failed.append(str(error))
     print(f"{len(places) - len(failed)} of {len(places)} photographs read, people written to {out}")
@@ -353,15 +290,16 @@ def infer(
     return 1 if failed else 0
 
 
-def default_teacher(pathway: Pathway) -> Teacher | MoveNet:
+def default_teacher(pathway: Pathway, max_people: int = 20) -> Teacher | MoveNet:
     """The 2D network where none is named: its weights are fetched on first use (`assets.teacher_file`)."""
     if pathway == "keypoints":
-        return MoveNet(str(assets.teacher_file("movenet")))
+        return MoveNet(str(assets.teacher_file("movenet")), max_people)
     return MobilenetThin(str(assets.teacher_file("mobilenet_thin")))
 
 
 def default_size(pathway: Pathway, teacher: Teacher | MoveNet) -> int | None:
-    return MOVENET_SIZE if isinstance(teacher, MoveNet) else TEACHER_SIZES[pathway]
+    """Side in pixels of the teacher's input; None is that of H."""
+    return {"keypoints": teacher.side, "hmpaf": MAPS_SIZE, "image": None}[pathway]
 
 
 def output_places(paths: list[Path]) -> list[tuple[Path, Path]]:
@@ -389,146 +327,3 @@ def output_places(paths: list[Path]) -> list[tuple[Path, Path]]:
         if taken.setdefault(place, source) != source:
             raise ValueError(f"{source} and {taken[place]} would both be written to {place}.json: rename one")
     return found
-
-
-def _write(
-    people: PhotographPeople, source: Path, place: Path, overlay: bool, page: bool, extra: dict[str, str]
-) -> None:
-    """Write the people of `source` to `place` with the suffixes .json, .png and .html, each whole or not at all.
-
-    `extra` are other texts to write, by suffix.
-    """
-    place.parent.mkdir(parents=True, exist_ok=True)
-    texts = {".json": json.dumps(people.to_json(source.name), indent=1)} | extra
-    files = {suffix: partial(Path.write_text, data=text) for suffix, text in texts.items()}
-    if overlay or page:
-        image = read_image(source)
-    if overlay:
-        files[".png"] = lambda path: write_picture(path, draw_overlay(image, people.joints_px, people.joints_mm))
-    if page:
-        files[".html"] = lambda path: write_page(path, people.joints_mm, people.joints_px, image, title=source.name)
-    for suffix, write in files.items():
-        final = place.with_name(place.name + suffix)
-        unfinished = final.with_name(f".{final.name}.part{suffix}")
-        write(unfinished)
-        unfinished.replace(final)
-
-
-def lift(
-    keypoints: str,
-    *,
-    out: str,
-    layout: str | None = None,
-    size: tuple[int, int] | None = None,
-    images: str | None = None,
-    through: Through = "keypoints",
-    weights: str | None = None,
-    threshold: float = 0.0,
-    focal_ratio: float = FOCAL_RATIO,
-    refine: int = REFINE,
-    device: str = "cpu",
-) -> None:
-    """2D people of any detector -> 3D people: COCO results, OpenPose JSON or npz in, npz or JSON out.
-
-    People keep their order. Who has fewer than 4 joints, neck and pelvis not counted, is left out, and a line says so.
-
-    Args:
-        keypoints: file of COCO results, file or folder of OpenPose JSON, or npz of NAME/px (docs/lift.md).
-        out: FILE.npz for NAME/px and NAME/mm, or a folder for a JSON of each picture.
-        layout: joints: mpose3d, mupots, coco17, openpose18, openpose25, mpi15 or another of mpose3d.skeleton; default:
-            by the format and the number of joints.
-        size: width and height of all pictures in pixels; not needed for pictures named TSn_img_NNNNNN.
-        images: COCO JSON with the sizes of the images, in place of size.
-        through: keypoints: a network that reads each person by itself; maps: HM-PAF, G and H.
-        weights: the network; default: those that ship.
-        threshold: least confidence of a joint.
-        focal_ratio: focal length over the longer side of a picture, where it is known.
-        refine: through keypoints, steps by which each person is fitted to the joints after the network has read them.
-        device: where to run, "cpu" or "cuda".
-    """
-    place = Path(out)
-    if place.suffix.lower() == ".json":
-        raise ValueError(f"--out {out}: expected FILE.npz, or a folder for a JSON of each picture")
-    given = with_sizes(read_keypoints(keypoints, layout, threshold), size, images)
-    pictures = [_with_enough_joints(picture) for picture in given]
-    people, lifted = (sum(len(picture.px) for picture in some) for some in (given, pictures))
-    if people and not lifted:
-        raise ValueError(f"{keypoints}: none of its {people} people has {FEWEST_JOINTS} joints beside neck and pelvis")
-    to_npz = place.suffix.lower() == ".npz"
-    places = None if to_npz else _json_places(pictures)
-    network = read_lifter(through, weights).to(device)
-
-    arrays: dict[str, np.ndarray] = {}
-    for start in track(range(0, len(pictures), _LIFTED), description="pictures"):
-        part = pictures[start : start + _LIFTED]
-        for picture, found in zip(part, lift_pictures(network, part, focal_ratio, refine), strict=True):
-            if to_npz:
-                arrays[f"{picture.name}/px"], arrays[f"{picture.name}/mm"] = found.joints_px, found.joints_mm
-            else:
-                _write(found, Path(picture.name), place / places[picture.name], overlay=False, page=False, extra={})
-    if to_npz:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = place.with_name(place.name + ".part")
-        with open(unfinished, "wb") as file:
-            np.savez(file, **arrays)
-        unfinished.replace(place)
-    print(f"{lifted} of {people} people in {len(pictures)} pictures lifted, written to {out}")
-    for picture in given:
-        for p in (~enough_joints(picture.visible)).nonzero().flatten().tolist():
-            joints = int(picture.visible[p].sum())
-            print(f"left out, too few joints: {picture.name}, person {p} ({joints} joints)", file=sys.stderr)
-
-
-def read_lifter(through: Through, weights: str | None = None) -> KeypointLifter | CrossModalNetwork:
-    """The network that lifts 2D people; `weights` are its file, by default those that ship."""
-    if through == "keypoints":
-        return KeypointLifter.from_file(weights or assets.weights_file("lifter"))
-    return CrossModalNetwork.from_file(weights or assets.weights_file("photographs"))
-
-
-def lift_pictures(
-    network: KeypointLifter | CrossModalNetwork,
-    pictures: Sequence[PictureKeypoints],
-    focal_ratio: float = FOCAL_RATIO,
-    refine: int = REFINE,
-) -> list[PhotographPeople]:
-    """2D people of pictures whose sizes are known -> the same people in 3D, all of them, in their order.
-
-    `joints_px` are the joints as they were given, which no projection betters, and the projection of those missing.
-    """
-    cameras = [Camera.for_image(*picture.size, focal_ratio) for picture in pictures]
-    counts = [len(picture.px) for picture in pictures]
-    which = torch.arange(len(pictures)).repeat_interleave(torch.tensor(counts))
-    px, visible = (torch.cat([getattr(picture, part) for picture in pictures]) for part in ("px", "visible"))
-    people = lift_people(network, px, visible, which, cameras, refine)
-    joints_px = torch.where(visible[..., None], px, people.joints_px.cpu())
-    parts = [part.cpu().split(counts) for part in (joints_px, people.joints, people.embedding)]
-    return [
-        PhotographPeople(
-            size=picture.size,
-            camera=camera,
-            joints_px=joints_px.numpy(),
-            joints_mm=joints_mm.numpy(),
-            root_px=joints_px[:, SKELETON.root].numpy(),
-            score=picture.score.numpy(),
-            embedding=embedding.numpy(),
-        )
-        for picture, camera, joints_px, joints_mm, embedding in zip(pictures, cameras, *parts, strict=True)
-    ]
-
-
-def _with_enough_joints(picture: PictureKeypoints) -> PictureKeypoints:
-    kept = enough_joints(picture.visible)
-    return picture._replace(px=picture.px[kept], visible=picture.visible[kept], score=picture.score[kept])
-
-
-def _json_places(pictures: Sequence[PictureKeypoints]) -> dict[str, Path]:
-    """Name of each picture -> where its JSON belongs in the output folder, less suffix.
-
-    Pictures of MuPoTS-3D go where `evaluate mupots` looks for them, TSn/img_NNNNNN.
-    """
-    places = {p.name: Path(re.sub(r"^(TS\d+)_(img_\d+)$", r"\1/\2", p.name)) for p in pictures}
-    for name, place in places.items():
-        if place.is_absolute() or ".." in place.parts:
-            raise ValueError(f"picture {name!r} would be written outside the output folder: rename it, or use FILE.npz")
-    return places

@@ -1,37 +1,41 @@
-"""2D people of any detector -> 3D people: joints in pixels, some of them missing, in; camera space out."""
+"""2D people of any detector -> 3D people: `lift_people` on tensors, `lift_pictures` on arrays, `lift` on files."""
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from rich.progress import track
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from mpose3d import assets
+from mpose3d.data.keypoints import PictureKeypoints, read_keypoints, with_sizes
 from mpose3d.geometry.camera import Camera
 from mpose3d.metrics.functional import bounding_box
 from mpose3d.networks.cross_modal import CrossModalNetwork
-from mpose3d.networks.keypoint_lifter import FEWEST_JOINTS, REFINE, KeypointLifter
+from mpose3d.networks.keypoint_lifter import FEWEST_JOINTS, REFINE, KeypointLifter, enough_joints
+from mpose3d.people import FOCAL_RATIO, PhotographPeople, write_people
 from mpose3d.representations.neural import NeuralGrid, NeuralRepresentation, People, Roots
 from mpose3d.skeleton import SKELETON
 
-_MEASURED = [name not in ("neck", "pelvis") for name in SKELETON.names]
+Through = Literal["keypoints", "maps"]
 
 # how much is read at once: people; through maps, pictures and places for people in them (drawing costs memory for each)
 _PEOPLE = 8192
 _PICTURES = 32
 _PLACES = 512
 
+# pictures whose people are held in memory between the networks and the files
+_LIFTED = 256
+
 _ONE_CAMERA = Camera(1000.0, (0.0, 0.0))
-
-
-def enough_joints(visible: Bool[Tensor, "*people 15"]) -> Bool[Tensor, "*people"]:
-    """Whom `lift_people` can say anything of: people with `FEWEST_JOINTS` visible joints.
-
-    Neck and pelvis do not count: they are made of others.
-    """
-    return visible[..., _MEASURED].sum(-1) >= FEWEST_JOINTS
 
 
 @torch.inference_mode()
@@ -138,3 +142,123 @@ def _root_px(
     best = likely.nan_to_num(-torch.inf).argmax(-1)
     found = place.gather(1, best[..., None].expand(-1, -1, 2))
     return torch.where(known[..., None], pelvis, found)
+
+
+def lift(
+    keypoints: str,
+    *,
+    out: str,
+    layout: str | None = None,
+    size: tuple[int, int] | None = None,
+    images: str | None = None,
+    through: Through = "keypoints",
+    weights: str | None = None,
+    threshold: float = 0.0,
+    focal_ratio: float = FOCAL_RATIO,
+    refine: int = REFINE,
+    device: str = "cpu",
+) -> None:
+    """2D people of any detector -> 3D people: COCO results, OpenPose JSON or npz in, npz or JSON out.
+
+    People keep their order. Who has fewer than 4 joints, neck and pelvis not counted, is left out, and a line says so.
+
+    Args:
+        keypoints: file of COCO results, file or folder of OpenPose JSON, or npz of NAME/px (docs/lift.md).
+        out: FILE.npz for NAME/px and NAME/mm, or a folder for a JSON of each picture.
+        layout: joints: mpose3d, mupots, coco17, openpose18, openpose25, mpi15 or another of mpose3d.skeleton; default:
+            by the format and the number of joints.
+        size: width and height of all pictures in pixels; not needed for pictures named TSn_img_NNNNNN.
+        images: COCO JSON with the sizes of the images, in place of size.
+        through: keypoints: a network that reads each person by itself; maps: HM-PAF, G and H.
+        weights: the network; default: those that ship.
+        threshold: least confidence of a joint.
+        focal_ratio: focal length over the longer side of a picture, where it is known.
+        refine: through keypoints, steps by which each person is fitted to the joints after the network has read them.
+        device: where to run, "cpu" or "cuda".
+    """
+    place = Path(out)
+    if place.suffix.lower() == ".json":
+        raise ValueError(f"--out {out}: expected FILE.npz, or a folder for a JSON of each picture")
+    given = with_sizes(read_keypoints(keypoints, layout, threshold), size, images)
+    pictures = [_with_enough_joints(picture) for picture in given]
+    people, lifted = (sum(len(picture.px) for picture in some) for some in (given, pictures))
+    if people and not lifted:
+        raise ValueError(f"{keypoints}: none of its {people} people has {FEWEST_JOINTS} joints beside neck and pelvis")
+    to_npz = place.suffix.lower() == ".npz"
+    places = None if to_npz else _json_places(pictures)
+    network = read_lifter(through, weights).to(device)
+
+    arrays: dict[str, np.ndarray] = {}
+    for start in track(range(0, len(pictures), _LIFTED), description="pictures"):
+        part = pictures[start : start + _LIFTED]
+        for picture, found in zip(part, lift_pictures(network, part, focal_ratio, refine), strict=True):
+            if to_npz:
+                arrays[f"{picture.name}/px"], arrays[f"{picture.name}/mm"] = found.joints_px, found.joints_mm
+            else:
+                write_people(found, Path(picture.name), place / places[picture.name])
+    if to_npz:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = place.with_name(place.name + ".part")
+        with open(unfinished, "wb") as file:
+            np.savez(file, **arrays)
+        unfinished.replace(place)
+    print(f"{lifted} of {people} people in {len(pictures)} pictures lifted, written to {out}")
+    for picture in given:
+        for p in (~enough_joints(picture.visible)).nonzero().flatten().tolist():
+            joints = int(picture.visible[p].sum())
+            print(f"left out, too few joints: {picture.name}, person {p} ({joints} joints)", file=sys.stderr)
+
+
+def read_lifter(through: Through, weights: str | None = None) -> KeypointLifter | CrossModalNetwork:
+    """The network that lifts 2D people; `weights` are its file, by default those that ship."""
+    if through == "keypoints":
+        return KeypointLifter.from_file(weights or assets.weights_file("lifter"))
+    return CrossModalNetwork.from_file(weights or assets.weights_file("photographs"))
+
+
+def lift_pictures(
+    network: KeypointLifter | CrossModalNetwork,
+    pictures: Sequence[PictureKeypoints],
+    focal_ratio: float = FOCAL_RATIO,
+    refine: int = REFINE,
+) -> list[PhotographPeople]:
+    """2D people of pictures whose sizes are known -> the same people in 3D, all of them, in their order.
+
+    `joints_px` are the joints as they were given, which no projection betters, and the projection of those missing.
+    """
+    cameras = [Camera.for_image(*picture.size, focal_ratio) for picture in pictures]
+    counts = [len(picture.px) for picture in pictures]
+    which = torch.arange(len(pictures)).repeat_interleave(torch.tensor(counts))
+    px, visible = (torch.cat([getattr(picture, part) for picture in pictures]) for part in ("px", "visible"))
+    people = lift_people(network, px, visible, which, cameras, refine)
+    joints_px = torch.where(visible[..., None], px, people.joints_px.cpu())
+    parts = [part.cpu().split(counts) for part in (joints_px, people.joints, people.embedding)]
+    return [
+        PhotographPeople(
+            size=picture.size,
+            camera=camera,
+            joints_px=joints_px.numpy(),
+            joints_mm=joints_mm.numpy(),
+            root_px=joints_px[:, SKELETON.root].numpy(),
+            score=picture.score.numpy(),
+            embedding=embedding.numpy(),
+        )
+        for picture, camera, joints_px, joints_mm, embedding in zip(pictures, cameras, *parts, strict=True)
+    ]
+
+
+def _with_enough_joints(picture: PictureKeypoints) -> PictureKeypoints:
+    kept = enough_joints(picture.visible)
+    return picture._replace(px=picture.px[kept], visible=picture.visible[kept], score=picture.score[kept])
+
+
+def _json_places(pictures: Sequence[PictureKeypoints]) -> dict[str, Path]:
+    """Name of each picture -> where its JSON belongs in the output folder, less suffix.
+
+    Pictures of MuPoTS-3D go where `evaluate mupots` looks for them, TSn/img_NNNNNN.
+    """
+    places = {p.name: Path(re.sub(r"^(TS\d+)_(img_\d+)$", r"\1/\2", p.name)) for p in pictures}
+    for name, place in places.items():
+        if place.is_absolute() or ".." in place.parts:
+            raise ValueError(f"picture {name!r} would be written outside the output folder: rename it, or use FILE.npz")
+    return places

@@ -97,6 +97,12 @@ def hmpaf_error(
     return total
 
 
+def relative_error(prediction: Float[Tensor, ...], target: Float[Tensor, ...]) -> Tensor:
+    """Squared error as a part of the squared target: 1 for a prediction of 0 everywhere, whatever their scale."""
+    error = (prediction.float() - target.float()).square().sum()
+    return error / target.float().square().sum().clamp_min(1e-9)
+
+
 def keypoints(
     k_p: Float[Tensor, "b p J 2"], k_q: Float[Tensor, "b p J 2"], visible: Bool[Tensor, "b p J"], size: float
 ) -> Tensor:

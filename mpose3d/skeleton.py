@@ -7,7 +7,7 @@ Everything here is data: no other module writes a joint index as a number. Ask `
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -118,6 +118,8 @@ class Layout:
         limbs: (from, to) pairs in the order of the source's part-affinity channels; empty where it has none.
         to_weights: joint of `SKELETON` -> {joint of this layout: weight}.
         from_weights: joint of this layout -> {joint of `SKELETON`: weight}.
+        estimates: joints of `SKELETON` that are not in `to_weights`, as {joint of this layout: weight}: good enough to
+            read a pose from, not to score one by.
     """
 
     name: str
@@ -125,6 +127,7 @@ class Layout:
     limbs: tuple[tuple[int, int], ...]
     to_weights: _Weights
     from_weights: _Weights
+    estimates: _Weights = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -152,13 +155,15 @@ class Layout:
         """Channels of m_syn in this layout: one per supplied joint, two (x, y) per supplied limb."""
         return len(self.supplied_joints) + 2 * len(self.supplied_limbs)
 
-    def to_skeleton(self, points: Tensor, visible: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def to_skeleton(
+        self, points: Tensor, visible: Tensor | None = None, estimate: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """Points of this layout (..., J, D) -> points (..., 15, D) of `SKELETON` and their visibility (..., 15).
 
         A mapped joint is visible where every joint that it is made of is visible (`visible` (..., J); default: all).
-        Invisible joints are 0.
+        Invisible joints are 0. With `estimate`, `estimates` are joints too.
         """
-        return _apply(self._to, points, visible, self.name)
+        return _apply(self._with_estimates if estimate else self._to, points, visible, self.name)
 
     def from_skeleton(self, points: Tensor, visible: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Points (..., 15, D) of `SKELETON` -> points (..., J, D) of this layout and their visibility (..., J)."""
@@ -167,6 +172,10 @@ class Layout:
     @cached_property
     def _to(self) -> Tensor:
         return _matrix(SKELETON.names, self.names, self.to_weights)
+
+    @cached_property
+    def _with_estimates(self) -> Tensor:
+        return _matrix(SKELETON.names, self.names, {**self.estimates, **self.to_weights})
 
     @cached_property
     def _from(self) -> Tensor:
@@ -207,6 +216,11 @@ _LIMB_JOINTS = _ARMS + _LEGS
 _MID_SHOULDER = {"neck": {"r_shoulder": 0.5, "l_shoulder": 0.5}}
 _MID_HIP = {"pelvis": {"r_hip": 0.5, "l_hip": 0.5}}
 _CENTRE = _MID_SHOULDER | _MID_HIP
+
+# Of a standing body shoulders, eyes and ears, and the top of the head are at 0.82, 0.94 and 1.00 of its height (Drillis
+# and Contini, 1966, in Winter, Biomechanics and Motor Control of Human Movement): the head goes on from the ears by
+# half of the way from the shoulders to them.
+_HEAD_FROM_EARS = {"head_top": {"l_ear": 0.75, "r_ear": 0.75, "l_shoulder": -0.25, "r_shoulder": -0.25}}
 
 # Least-squares fit over 7,811 bodies of MuPoTS-3D: its neck lies 59 mm above the midpoint of the shoulders, and is
 # recovered with a mean error of 25 mm (docs/conventions.md).
@@ -253,6 +267,7 @@ COCO_18 = Layout(
     ),
     to_weights=_same("neck", *_LIMB_JOINTS) | _MID_HIP,
     from_weights=_same("neck", *_LIMB_JOINTS),
+    estimates=_HEAD_FROM_EARS,
 )  # fmt: skip
 
 _BODY_25_NAMES = (
@@ -278,6 +293,7 @@ BODY_25 = Layout(
     ),
     to_weights=_same("neck", "pelvis", *_LIMB_JOINTS),
     from_weights=_same("neck", "pelvis", *_LIMB_JOINTS),
+    estimates=_HEAD_FROM_EARS,
 )  # fmt: skip
 
 #: COCO keypoints 2017: annotations and most detectors. No neck, no pelvis: both are midpoints.
@@ -291,6 +307,7 @@ COCO_17 = Layout(
     (),
     to_weights=_same(*_LIMB_JOINTS) | _CENTRE,
     from_weights=_same(*_LIMB_JOINTS),
+    estimates=_HEAD_FROM_EARS,
 )  # fmt: skip
 
 #: MuPoTS-3D and MPI-INF-3DHP (17 joints). Its spine and its "head" (between neck and top) cannot be supplied.

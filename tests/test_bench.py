@@ -13,6 +13,7 @@ from mpose3d.geometry.kinematics import canonical_to_local, local_to_canonical
 from mpose3d.poses.artificial import ArtificialPoses
 from mpose3d.representations.hmpaf import draw, parse
 from mpose3d.skeleton import COCO_18, MPOSE3D
+from tests.data.official_layouts import write_picture
 
 
 @pytest.mark.parametrize("drawer", drawing.REFERENCES.values(), ids=lambda drawer: drawer.__name__)
@@ -81,6 +82,21 @@ def test_pictures_hold_the_people_that_are_timed():
         assert len(roots) == people and roots.min() > 0 and roots.max() < 720
         found = int(parse(crowd.maps(teacher, 368), COCO_18).valid.sum())
         assert abs(found - people) <= people // 10
+
+
+def test_errors_of_a_trunk_are_parts_of_what_the_teacher_gives(tmp_path):
+    from experiments.bench.compact import errors
+    from mpose3d.networks.teacher import CompactTeacher, CompactTrunk, SmallTeacher
+
+    teacher = SmallTeacher("openpose18", width=16, stride=8).eval()
+    CompactTrunk(teacher, rank=4).save(tmp_path / "network.safetensors")
+    compact = CompactTeacher(teacher, str(tmp_path / "network.safetensors")).eval()
+    for i in range(2):
+        write_picture(tmp_path / "photographs" / f"{i}.png", 40, 30, seed=i)
+    v, maps = errors(compact, teacher, str(tmp_path / "photographs"), 32)
+    assert (v["row"], maps["row"]) == ("v", "maps") and v["table"] == "error on 2 photographs, 32 px"
+    assert 0 < v["ours"] < 2 and 0 < maps["ours"] < 2
+    assert errors(teacher, teacher, str(tmp_path / "photographs"), 32)[0]["ours"] == 0
 
 
 def test_times_are_taken_in_turn():

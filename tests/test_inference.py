@@ -11,9 +11,9 @@ import torch
 
 from mpose3d.data.letterbox import Letterbox
 from mpose3d.geometry.camera import Camera
-from mpose3d.inference import PeopleReader, infer, output_places
+from mpose3d.inference import SEEN_REFINE, PeopleReader, infer, output_places
 from mpose3d.networks.cross_modal import CrossModalNetwork
-from mpose3d.networks.keypoint_lifter import REFINE, KeypointLifter
+from mpose3d.networks.keypoint_lifter import KeypointLifter
 from mpose3d.networks.movenet import MoveNet
 from mpose3d.networks.teacher import SmallTeacher
 from mpose3d.poses.artificial import ArtificialPoses
@@ -157,7 +157,7 @@ def test_by_keypoints_the_lifter_reads_what_the_teacher_sees(tmp_path):
     assert (given - (2 * pixels[0] + 0.5)).norm(dim=-1).max() < 2 * 4 * 2  # two cells of the teacher
     with torch.no_grad():
         camera = Camera.for_image(512, 512)
-        again = lifter(given.float(), torch.ones(2, 15, dtype=torch.bool), camera, REFINE).joints
+        again = lifter(given.float(), torch.ones(2, 15, dtype=torch.bool), camera, SEEN_REFINE).joints
     np.testing.assert_allclose(found.joints_mm[place], again, rtol=1e-3, atol=1)
 
 
@@ -185,6 +185,33 @@ def test_people_of_movenet_are_lifted_as_they_are():
     assert len(two_d) == 2 and two_d[0]["joints_px"][SKELETON.index("head_top")] is None
     with pytest.raises(ValueError, match="MoveNet has no maps for the pathway 'hmpaf': take a teacher of openpose18"):
         PeopleReader(teacher, CrossModalNetwork("openpose18", 8, g_width=8, h_width=16), "hmpaf")
+
+
+class PicturedMoveNet(CrowdedMoveNet):
+    """Knows the shape of the image in front of it."""
+
+    def forward(self, image):
+        self.shape = tuple(image.shape[-2:])
+        return super().forward(image)
+
+
+def test_bars_are_not_read_where_any_rectangle_can_be():
+    """The same places of the image are the same places of the photograph less the bars' height."""
+    lifter, teacher = KeypointLifter(width=16, blocks=1).eval(), PicturedMoveNet()
+    image, box = np.zeros((256, 256, 3), np.uint8), Letterbox.fit(512, 256, 256)
+    places = {}
+    for turned, shape in ((False, (128, 256)), (True, (256, 256))):
+        reader = PeopleReader(teacher, lifter, "keypoints", 256, threshold=0.0, turned=turned)
+        if turned:
+            reader.read_teacher(image, box)
+        else:
+            places[turned] = reader.read(image, box).joints_px[0]
+            assert reader.read_teacher(image, box)["people"][0]["joints_px"][SKELETON.index("r_knee")] == pytest.approx(
+                places[turned][SKELETON.index("r_knee")].tolist(), abs=0.01
+            )
+        assert teacher.shape == shape
+    knee = teacher(torch.zeros(1, 3, 128, 256)).points[0, 0, COCO_17.index("r_knee")].double()
+    np.testing.assert_allclose(places[False][SKELETON.index("r_knee")], 2 * knee + 0.5, atol=1e-3)
 
 
 class UprightTeacher(DrawnTeacher):

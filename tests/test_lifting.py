@@ -15,9 +15,9 @@ from mpose3d.cli import main
 from mpose3d.data.predictions import read_mupots_people, read_picture_people
 from mpose3d.evaluation import score_mupots
 from mpose3d.geometry.camera import Camera
-from mpose3d.lifting import enough_joints, lift_people
+from mpose3d.lifting import lift_people
 from mpose3d.networks.cross_modal import CrossModalNetwork
-from mpose3d.networks.keypoint_lifter import REFINE, KeypointLifter
+from mpose3d.networks.keypoint_lifter import REFINE, KeypointLifter, enough_joints
 from mpose3d.representations.neural import NeuralGrid
 from mpose3d.skeleton import COCO_17, COCO_18, SKELETON
 from tests.data.official_layouts import write_mupots

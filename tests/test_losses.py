@@ -105,3 +105,13 @@ def test_the_penalty_reaches_the_weights_of_disc_alone():
     gradients = [p.grad for p in disc.parameters() if p.grad is not None]
     assert gradients and all(g.isfinite().all() for g in gradients) and any(g.any() for g in gradients)
     assert all(p.grad is None for p in network.parameters())
+
+
+def test_the_relative_error_knows_no_scale():
+    target = torch.tensor([[3.0, 4.0], [0.0, 5.0]])
+    assert losses.relative_error(target, target) == 0
+    assert losses.relative_error(torch.zeros_like(target), target) == 1
+    wrong = target + torch.tensor([[1.0, 2.0], [0.0, 0.0]])
+    for scale in (1e-3, 1, 1e3):
+        torch.testing.assert_close(losses.relative_error(scale * wrong, scale * target), torch.tensor(0.1))
+    assert losses.relative_error(torch.zeros(2), torch.zeros(2)) == 0

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mpose3d.data.mupots import read_sequence
-from mpose3d.skeleton import COCO_18, LAYOUTS, MPI_15, MPOSE3D, MUPOTS_17, SKELETON
+from mpose3d.skeleton import BODY_25, COCO_17, COCO_18, LAYOUTS, MPI_15, MPOSE3D, MUPOTS_17, SKELETON
 
 
 def test_the_skeleton_is_that_of_the_source():
@@ -61,6 +61,26 @@ def test_a_joint_is_visible_only_with_all_that_it_is_made_of():
     mapped, seen = COCO_18.to_skeleton(points, visible)
     assert [SKELETON.names[j] for j in seen[0].nonzero().flatten()] == ["r_hip", "r_knee"]
     assert mapped.isfinite().all()  # what invisible joints hold does not leak
+
+
+@pytest.mark.parametrize("layout", [COCO_17, COCO_18, BODY_25], ids=lambda layout: layout.name)
+def test_the_top_of_the_head_is_estimated_from_ears_and_shoulders_where_that_is_asked_for(layout, generator):
+    points = torch.randn(2, len(layout), 2, generator=generator, dtype=torch.float64)
+    height = {"shoulder": 0.82, "ear": 0.94}  # of a standing body of height 1: the top is at 1
+    for side in "rl":
+        for part, y in height.items():
+            points[:, layout.index(f"{side}_{part}"), 1] = y
+    visible = torch.ones(points.shape[:2], dtype=torch.bool)
+    visible[1, layout.index("l_ear")] = False
+    head = SKELETON.index("head_top")
+    exact, seen = layout.to_skeleton(points, visible)
+    assert not seen[:, head].any()
+    estimated, guessed = layout.to_skeleton(points, visible, estimate=True)
+    assert guessed[:, head].tolist() == [True, False]
+    torch.testing.assert_close(estimated[0, head, 1], torch.tensor(1.0).double())
+    others = torch.arange(len(SKELETON)) != head
+    torch.testing.assert_close(estimated[:, others], exact[:, others])
+    assert torch.equal(guessed[:, others], seen[:, others])
 
 
 def test_the_last_joint_of_openpose_mpi_is_the_chest_not_the_pelvis():

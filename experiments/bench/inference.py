@@ -31,10 +31,11 @@ from mpose3d.data.letterbox import letterbox, to_tensor
 from mpose3d.data.rendering import render
 from mpose3d.geometry.camera import Camera
 from mpose3d.geometry.kinematics import euler_to_rotation, rotate, translate
-from mpose3d.inference import Pathway, PeopleReader, read_lifter
+from mpose3d.inference import SEEN_REFINE, Pathway, PeopleReader
+from mpose3d.lifting import read_lifter
 from mpose3d.networks.backends import Backend, Precision, accelerate
 from mpose3d.networks.cross_modal import CrossModalNetwork, Detection
-from mpose3d.networks.keypoint_lifter import REFINE, KeypointLifter
+from mpose3d.networks.keypoint_lifter import KeypointLifter
 from mpose3d.networks.movenet import MoveNet
 from mpose3d.networks.photograph import PhotographNetwork
 from mpose3d.networks.teacher import LightweightOpenPose, Teacher
@@ -110,7 +111,7 @@ def readers(
     make = partial(PeopleReader, max_people=20, threshold=THRESHOLD, backend=backend, precision=precision)
     return {
         "movenet": make(movenet, lifter, "keypoints", side, refine=0),
-        "movenet, refined": make(movenet, lifter, "keypoints", side, refine=REFINE),
+        "movenet, refined": make(movenet, lifter, "keypoints", side, refine=SEEN_REFINE),
         "keypoints": make(teacher, lifter, "keypoints", side, refine=0),
         "hmpaf": make(teacher, networks["hmpaf"], "hmpaf", side),
     }

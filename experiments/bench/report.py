@@ -18,6 +18,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from experiments.bench.timing import shown
+from mpose3d.visualise.tables import markdown_table
 
 _COLOURS = ("#1b6ca8", "#c8553d", "#588157", "#8d6a9f", "#b08900", "#5c5c5c")
 
@@ -30,18 +31,15 @@ def tables(results: dict[str, Any]) -> str:
         rows = list(rows)
         asked = any("bar" in row for row in rows)
         head = [table, "ours", "other", "ratio", *(["asked"] if asked else []), "against"]
-        parts += [_line(head), _line(["---"] * len(head))]
+        cells = []
         for row in rows:
             figures = (shown(row[key], row.get("unit", "s")) for key in ("ours", "other"))
             bar = [row.get("bar", "").replace("<=", "≤").replace(">=", "≥")] if asked else []
-            parts.append(_line([row["row"], *figures, f"{row['ratio']:.3g}", *bar, row.get("against", "")]))
+            cells.append([row["row"], *figures, f"{row['ratio']:.3g}", *bar, row.get("against", "")])
+        parts.append(markdown_table(head, cells))
         commands = dict.fromkeys(row["command"] for row in rows)
         parts += ["", *(f"    {command}" for command in commands), ""]
     return "\n".join(parts)
-
-
-def _line(cells: list[str]) -> str:
-    return f"| {' | '.join(str(cell).replace('|', '/') for cell in cells)} |"
 
 
 def _machine(machine: dict[str, Any]) -> str:

@@ -37,9 +37,6 @@ from mpose3d.visualise.pictures import beside, curves, overlay, write_picture
 
 HERE = Path(__file__).parent
 
-#: least mean height of a person's peaks in the small teacher's maps, which are lower than those of large ones
-THRESHOLD = 0.2
-
 STAGES = ("teacher", "aae", "distill", "phase1", "phase2", "lifter")
 
 #: stages of the long run, each with the overrides in `long/`
@@ -155,7 +152,7 @@ def report(out: Path) -> dict[str, dict[str, float]]:
             network = CrossModalNetwork.from_file(out / stage / "network.safetensors")
             rows[f"after {stage}"] = score(teacher, network, unseen)
     lifter = KeypointLifter.from_file(out / "lifter" / "network.safetensors").eval()
-    reader = PeopleReader(teacher, lifter, "keypoints", UNSEEN.input_size, threshold=THRESHOLD)
+    reader = PeopleReader(teacher, lifter, "keypoints", UNSEEN.input_size, threshold=teacher.threshold)
     read = [reader.detect(image) for image, _ in unseen]
     rows["teacher's people, lifted"] = score_people(read, unseen)
     with torch.inference_mode():

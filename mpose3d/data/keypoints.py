@@ -272,7 +272,7 @@ def _picture(
     points = numbers[..., :2]
     confidence = numbers[..., 2] if array.shape[2] == 3 else torch.ones_like(points[..., 0])
     seen = points.isfinite().all(-1) & (points != 0).any(-1) & (confidence > 0) & (confidence >= threshold)
-    px, visible = of.to_skeleton(points, seen)
+    px, visible = of.to_skeleton(points, seen, estimate=True)
     for middle, sides in _MIDDLES:
         known = ~visible[:, middle] & visible[:, sides].all(-1)
         px[known, middle] = px[known][:, sides].mean(1)

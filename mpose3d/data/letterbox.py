@@ -7,7 +7,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -89,6 +89,16 @@ def letterbox(image: np.ndarray, side: int) -> tuple[np.ndarray, Letterbox]:
     height, width = image.shape[:2]
     box = Letterbox.fit(width, height, side)
     return warp(image, box.matrix, side), box
+
+
+def trimmed(image: np.ndarray, box: Letterbox, multiple: int) -> tuple[np.ndarray, Letterbox]:
+    """A letterboxed picture (side, side, 3) without the bars that sides of a multiple of `multiple` pixels do not need,
+    for networks that read any rectangle."""
+    side = len(image)
+    width, height = (min(side, multiple * math.ceil(box.scale * length / multiple)) for length in box.size)
+    left, top = (side - width) // 2, (side - height) // 2
+    part = image[top : top + height, left : left + width]
+    return part, replace(box, offset=(box.offset[0] - left, box.offset[1] - top))
 
 
 def read_letterboxed(path: Path | str, side: int) -> tuple[np.ndarray, Letterbox]:

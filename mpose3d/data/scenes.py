@@ -138,8 +138,8 @@ class SyntheticScenes(SyntheticPoses):
 
     Args:
         input_size, focal_ratio: the fixed camera; they must be those of the network.
-        people, height, margin, tilt, looking_down, free_rotation, stature, proportions, occlusion, dropped: see
-            `SceneSampler`. For validation scenes are sampled alike, with nothing dropped and the skeleton's own
+        people, height, margin, tilt, looking_down, free_rotation, stature, proportions, crowding, occlusion, dropped:
+            see `SceneSampler`. For validation scenes are sampled alike, with nothing dropped and the skeleton's own
             proportions.
         poses: see `SyntheticPoses`.
     """
@@ -156,6 +156,7 @@ class SyntheticScenes(SyntheticPoses):
         free_rotation: float = 0.1,
         stature: float = 0.0,
         proportions: float = 0.0,
+        crowding: float = 1 / 14,
         occlusion: float = 0.0,
         dropped: float = 0.0,
         **poses: Any,
@@ -171,6 +172,7 @@ class SyntheticScenes(SyntheticPoses):
             "looking_down": looking_down,
             "free_rotation": free_rotation,
             "stature": stature,
+            "crowding": crowding,
             "occlusion": occlusion,
         }
         self.dropped, self.proportions = dropped, proportions

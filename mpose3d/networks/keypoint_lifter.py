@@ -6,7 +6,6 @@ import roma
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.func import jacfwd, vmap
 
 from mpose3d.geometry.camera import Camera
 from mpose3d.geometry.constants import like
@@ -16,10 +15,12 @@ from mpose3d.networks.autoencoder import PriorNetwork
 from mpose3d.representations.neural import People
 from mpose3d.skeleton import SKELETON
 
-#: fewest visible joints that say where and how far a person is
+#: fewest visible joints that say where and how far a person is (`enough_joints`)
 FEWEST_JOINTS = 4
 
-#: steps of refinement where nothing else is asked for
+_MEASURED = [name not in ("neck", "pelvis") for name in SKELETON.names]
+
+#: steps of refinement of joints that are exact or nearly so, unless others are asked for
 REFINE = 3
 
 # of refinement, in sizes of the person: how far a joint is off before it counts less, and what it costs to leave what
@@ -27,12 +28,23 @@ REFINE = 3
 _JOINT_NOISE = 0.05
 _TRUST = 0.01
 
-# people refined at once: each holds the derivatives of Psi by all its inputs
+# by how much each number of the code is moved to see what that does: far above rounding, far below what bends the body
+_NUDGE = 3e-3
+
+# people refined at once: each is as many bodies as its code has numbers
 _REFINED = 512
 
 # A person's size is unknown, its rough distance is not: pulls the depth of one whose joints lie on a line towards that
 # of a standing body. Relative to the equations of the joints, which are about 1 / size each.
 _PRIOR_WEIGHT = 1e-3
+
+
+def enough_joints(visible: Bool[Tensor, "*people 15"]) -> Bool[Tensor, "*people"]:
+    """Whom the lifter can say anything of: people with `FEWEST_JOINTS` visible joints.
+
+    Neck and pelvis do not count: they are made of others.
+    """
+    return visible[..., _MEASURED].sum(-1) >= FEWEST_JOINTS
 
 
 class _Block(nn.Module):
@@ -75,7 +87,7 @@ class KeypointLifter(PriorNetwork):
     ) -> People:
         """Joints in pixels of `camera`'s picture -> people in its camera space; invisible joints may hold anything.
 
-        People with fewer than `FEWEST_JOINTS` visible joints come out as some body in some place.
+        People without `enough_joints` come out as some body in some place.
 
         Args:
             joints_px, visible, camera: 2D people, and who sees them.
@@ -118,24 +130,29 @@ class KeypointLifter(PriorNetwork):
         does not bend the body to it.
         """
         people, start = code.shape[:-1], code.flatten(0, -2) if code.ndim > 1 else code[None]
-        seen_by = [part.reshape(len(start), *part.shape[len(people) :]) for part in (view, rays, visible, size)]
-        visible = seen_by[2].to(code)
-        share = visible / visible.sum(-1, keepdim=True).clamp_min(1)
+        parts = [part.reshape(len(start), *part.shape[len(people) :]) for part in (view, rays, visible, size)]
+        seen = zip(*(part.split(_REFINED) for part in parts), strict=True)
+        refined = [self._descended(some, *rest, steps) for some, rest in zip(start.split(_REFINED), seen, strict=True)]
+        return torch.cat(refined).reshape(*people, -1)
 
-        def off(code: Tensor, view: Tensor, rays: Tensor, visible: Tensor, size: Tensor) -> Tensor:
-            joints = self._body(code, view, rays, visible, size)[0]
-            return (joints[..., :2] / joints[..., 2:].clamp_min(1.0) - rays) / size[..., None, None]
-
-        jacobian = vmap(jacfwd(off), chunk_size=_REFINED)
-        trust = _TRUST * torch.eye(code.shape[-1], dtype=code.dtype, device=code.device)
+    def _descended(
+        self, start: Tensor, view: Tensor, rays: Tensor, visible: Tensor, size: Tensor, steps: int
+    ) -> Tensor:
+        view, seen_from, visible, size = (part[:, None] for part in (view, rays, visible, size))
+        share = visible.to(start) / visible.sum(-1, keepdim=True).clamp_min(1)
+        # the code itself, and with each number nudged: the derivatives are differences, from one pass through Psi
+        eye = torch.eye(start.shape[-1], dtype=start.dtype, device=start.device)
+        nudges = _NUDGE * torch.cat([torch.zeros_like(eye[:1]), eye])
         code = start
         for _ in range(steps):
-            distance, slope = off(code, *seen_by), jacobian(code, *seen_by)  # (n, 15, 2), (n, 15, 2, c)
-            weight = share / (1 + (distance / _JOINT_NOISE).square().sum(-1))
-            normal = torch.einsum("njdk,nj,njdl->nkl", slope, weight, slope) + trust
-            gradient = torch.einsum("njdk,nj,njd->nk", slope, weight, distance) + _TRUST * (code - start)
+            joints = self._body(code[:, None] + nudges, view, seen_from, visible, size)[0]
+            off = (joints[..., :2] / joints[..., 2:].clamp_min(1.0) - seen_from) / size[..., None, None]
+            distance, slope = off[:, 0], (off[:, 1:] - off[:, :1]) / _NUDGE  # (n, 15, 2), (n, c, 15, 2)
+            weight = share[:, 0] / (1 + (distance / _JOINT_NOISE).square().sum(-1))
+            normal = torch.einsum("nkjd,nj,nljd->nkl", slope, weight, slope) + _TRUST * eye
+            gradient = torch.einsum("nkjd,nj,njd->nk", slope, weight, distance) + _TRUST * (code - start)
             code = code - torch.linalg.solve(normal, gradient)
-        return code.reshape(*people, -1)
+        return code
 
 
 def _view(rays: Tensor, visible: Tensor) -> Tensor:

@@ -57,6 +57,11 @@ class MoveNet(nn.Module):
     layout = COCO_17
     stride = 4
 
+    # as `Teacher` has them
+    side = 512
+    threshold = 0.15
+    upright_only = False
+
     def __init__(self, weights: str | None = None, max_people: int = 20) -> None:
         super().__init__()
         self.max_people = max_people
@@ -99,6 +104,14 @@ class MoveNet(nn.Module):
         height, width = image.shape[-2:]
         image = F.pad(image, (0, -width % _MULTIPLE, 0, -height % _MULTIPLE))
         return self._people({name: head.float() for name, head in self.heads(image).items()})
+
+    def people(self, found: People2D) -> People2D:
+        """What `forward` gives, as it is: nothing is left to group."""
+        return found
+
+    def score(self, people: People2D) -> Tensor:
+        """How sure each person (B, P) is: the mean height of all joints, for every person has a place for each."""
+        return torch.where(people.valid, people.scores.mean(-1), 0)
 
     def heads(self, image: Float[Tensor, "b 3 h w"]) -> dict[str, Float[Tensor, "b c h/4 w/4"]]:
         """The maps that people are read from, before any sigmoid; offsets and sizes are in cells, y before x.

@@ -56,9 +56,18 @@ class NeuralHead(nn.Module):
     Args:
         channels: channels of s, `NeuralRepresentation.channels`.
         blocks: residual blocks at half the size, after the skip connection.
+        fine: a grid of the whole size (ours): one more deconvolution and skip connection before s and its roots.
     """
 
-    def __init__(self, in_channels: int, channels: int = 39, size: int = 28, width: int = 128, blocks: int = 1) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int = 39,
+        size: int = 28,
+        width: int = 128,
+        blocks: int = 1,
+        fine: bool = False,
+    ) -> None:
         super().__init__()
         if size % 4:
             raise ValueError(f"H halves its input twice: size must be a multiple of 4, not {size}")
@@ -68,14 +77,21 @@ class NeuralHead(nn.Module):
         self.bottleneck = nn.Sequential(ChannelwiseFullyConnected(width, size // 4), nn.LeakyReLU(0.1, inplace=True))
         self.up = nn.ConvTranspose2d(width, width, kernel_size=4, stride=2, padding=1)
         self.join = nn.Sequential(_convolution(2 * width, width), *(_Residual(width) for _ in range(blocks)))
+        self.fine = fine
+        if fine:
+            self.up_again = nn.ConvTranspose2d(width, width // 2, kernel_size=4, stride=2, padding=1)
+            self.join_again = _convolution(width // 2 * 2, width)
         self.neural = nn.Conv2d(width, channels, kernel_size=1)
         self.root = nn.Conv2d(width, 3, kernel_size=1)
         nn.init.constant_(self.root.bias[0], -4.0)  # roots are rare: start from few
 
     def forward(self, v: Float[Tensor, "b v h w"]) -> NeuralGrid:
-        half = self.down(self.stem(v))
+        whole = self.stem(v)
+        half = self.down(whole)
         quarter = self.reduce(half)
         up = self.up(quarter + self.bottleneck(quarter))
         joined = self.join(torch.cat([half, up], dim=1))
+        if self.fine:
+            joined = self.join_again(torch.cat([whole, self.up_again(joined)], dim=1))
         root, offset = self.root(joined).split([1, 2], dim=1)
         return NeuralGrid(self.neural(joined).tanh(), root, offset.tanh())

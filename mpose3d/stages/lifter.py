@@ -11,7 +11,7 @@ from mpose3d import losses
 from mpose3d.geometry.camera import Camera
 from mpose3d.geometry.kinematics import canonical_to_local, canonicalize, local_to_canonical, rotate
 from mpose3d.metrics.functional import mpjpe, pmpjpe, root_error
-from mpose3d.networks.keypoint_lifter import FEWEST_JOINTS, KeypointLifter
+from mpose3d.networks.keypoint_lifter import KeypointLifter, enough_joints
 from mpose3d.poses.keypoint_noise import KeypointNoise, person_size
 from mpose3d.poses.scenes import Scenes
 from mpose3d.skeleton import SKELETON
@@ -72,7 +72,7 @@ class LifterStage(Stage):
         # the target has the skeleton's bones, whatever those of the person
         p_c, rotation = canonicalize(joints)
         p_c = local_to_canonical(canonical_to_local(p_c))
-        counted = visible.sum(-1) >= FEWEST_JOINTS
+        counted = enough_joints(visible)
         root = SKELETON.root
         relative = people.joints - people.joints[:, root, None]
         distance = (people.joints_px - truth_px).norm(dim=-1) / person_size(truth_px).clamp_min(1)[:, None]
@@ -88,7 +88,7 @@ class LifterStage(Stage):
 
     def validation_step(self, batch: Scenes, batch_idx: int) -> None:
         camera = Camera.for_image(1000, 1000, self.focal_ratio)
-        counted = batch.drawn.sum(-1) >= FEWEST_JOINTS
+        counted = enough_joints(batch.drawn)
         truth, drawn = batch.joints[counted], batch.drawn[counted]
         people = self.network(camera.project(truth), drawn, camera)
         root = SKELETON.root

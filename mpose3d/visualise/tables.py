@@ -1,10 +1,11 @@
-"""Figures as a table on the terminal, and the same figures as CSV and JSON."""
+"""Figures as a table on the terminal or in Markdown, and the same figures as CSV and JSON."""
 
 from __future__ import annotations
 
 import csv
 import json
 import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,12 @@ def print_table(title: str, rows: list[dict[str, Any]], columns: list[str], note
     # figures are never cut to the width of a window or a pipe
     needed = Console(width=1000).measure(table).maximum
     Console(width=max(Console().width, needed)).print(table)
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown, for the documentation."""
+    lines = (head, ["---"] * len(head), *rows)
+    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |" for cells in lines)
 
 
 def write_table(out: Path | None, name: str, rows: list[dict[str, Any]], content: dict[str, Any]) -> None:

@@ -14,7 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mpose3d.data.letterbox import Letterbox, from_reduced, letterbox, read_image, read_letterboxed, read_reduced, warp
+from mpose3d.data.letterbox import (
+    Letterbox,
+    from_reduced,
+    letterbox,
+    read_image,
+    read_letterboxed,
+    read_reduced,
+    trimmed,
+    warp,
+)
 from mpose3d.geometry.camera import Camera
 from tests.data.official_layouts import write_picture
 
@@ -74,6 +83,22 @@ def test_camera_of_the_square() -> None:
 def test_bars_are_grey_and_the_picture_is_whole() -> None:
     square, _ = letterbox(np.full((50, 100, 3), 255, dtype=np.uint8), 64)
     assert (square[:15] == 128).all() and (square[49:] == 128).all() and (square[17:47] == 255).all()
+
+
+@pytest.mark.parametrize(("width", "height"), [(160, 90), (90, 160), (100, 100), (300, 7)])
+def test_trimmed_of_bars_the_picture_is_whole_and_where_the_letterbox_says(width: int, height: int) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    square, box = letterbox(picture, 128)
+    part, of_part = trimmed(square, box, 32)
+    assert max(part.shape) == 128 and part.shape[0] % 32 == 0 == part.shape[1] % 32
+    corners = np.array([[-0.5, -0.5], [width - 0.5, height - 0.5]])
+    low, high = of_part.to_input(corners)
+    assert (low >= -0.5 - 1e-9).all() and (high <= np.array(part.shape[1::-1]) - 0.5 + 1e-9).all()
+    assert min(part.shape[:2]) - (high - low).min() < 32
+    # the same pixel of the picture is the same pixel
+    x, y = np.round(box.to_input(np.array([width / 2, height / 2]))).astype(int)
+    left, top = np.round(np.array([x, y]) + np.array(of_part.offset) - np.array(box.offset)).astype(int)
+    assert (part[top, left] == square[y, x]).all()
 
 
 def test_shrinking_averages_areas() -> None:

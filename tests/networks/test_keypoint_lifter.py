@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from torch.func import jacfwd
 
 from mpose3d.geometry.camera import Camera
 from mpose3d.geometry.kinematics import local_to_canonical, rotate
@@ -109,6 +110,31 @@ def test_refinement_follows_the_rays_and_ignores_what_is_missing(lifter, people)
     # still a body that Psi knows, turned and placed
     again = rotate(local_to_canonical(lifter.psi(here.embedding)), here.rotation)
     torch.testing.assert_close(again, here.joints - here.joints[:, SKELETON.root, None])
+
+
+def test_a_step_of_refinement_is_one_of_gauss_newton(lifter, people):
+    """Against derivatives by automatic differentiation, of one person at a time."""
+    pixels = CAMERA.project(people[:6])
+    visible = torch.rand(6, 15, generator=torch.Generator().manual_seed(6)) < 0.8
+    rays = torch.where(visible[..., None], (pixels - pixels.new_tensor(CAMERA.centre)) / CAMERA.focal, 0)
+    view = _view(rays, visible)
+    seen = torch.nn.functional.pad(rays, (0, 1), value=1.0) @ view
+    size = _size(torch.where(visible[..., None], seen[..., :2] / seen[..., 2:], 0), visible)
+    start = torch.randn(6, 38, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+    with torch.no_grad():
+        stepped = lifter._refined(start, view, rays, visible, size, 1)
+    for p in range(6):
+
+        def off(code, p=p):
+            joints = lifter._body(code, view[p], rays[p], visible[p], size[p])[0]
+            return (joints[..., :2] / joints[..., 2:] - rays[p]) / size[p]
+
+        slope, distance = jacfwd(off)(start[p]).detach(), off(start[p]).detach()
+        weight = (visible[p] / visible[p].sum()) / (1 + (distance / 0.05).square().sum(-1))
+        rows, weight = slope.flatten(0, 1), weight.repeat_interleave(2)
+        normal = rows.mT @ (weight[:, None] * rows) + 0.01 * torch.eye(38, dtype=torch.float64)
+        exact = start[p] - torch.linalg.solve(normal, rows.mT @ (weight * distance.flatten()))
+        torch.testing.assert_close(stepped[p], exact, rtol=0, atol=0.02 * (exact - start[p]).norm().item())
 
 
 def test_one_joint_in_a_wrong_place_hardly_bends_the_body(lifter, people):

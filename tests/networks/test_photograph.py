@@ -150,6 +150,29 @@ def test_a_gpu_is_never_waited_for(network):
         torch.cuda.set_sync_debug_mode("default")
 
 
+def test_a_fine_grid_keeps_people_apart_who_share_a_cell_of_the_coarse_one(tmp_path):
+    """Everything that reads s follows its size: drawing the target, finding roots, decoding, the file."""
+    fine, coarse = (CrossModalNetwork("openpose18", 8, fine=fine, g_width=8, h_width=16) for fine in (True, False))
+    roots = torch.tensor([[[82.0, 100.0], [90.0, 100.0]]])  # px; coarse cells end at 79.5 and 95.5, fine ones at 87.5
+    cells = [network.representation.cell_of(roots)[0] for network in (fine, coarse)]
+    assert cells[0][0, 0] != cells[0][0, 1] and cells[1][0, 0] == cells[1][0, 1]
+
+    v = torch.rand(1, 8, 28, 28)
+    grid = fine.h(v)
+    assert grid.s.shape == (1, 39, 28, 28) and grid.root.shape == (1, 1, 28, 28) and grid.offset.shape == (1, 2, 28, 28)
+    assert coarse.h(v).s.shape == (1, 39, 14, 14)
+    fine.save(tmp_path / "fine.safetensors")
+    again = CrossModalNetwork.from_file(tmp_path / "fine.safetensors")
+    with torch.no_grad():
+        torch.testing.assert_close(again.h(v).s, grid.s)
+        # two peaks in neighbouring cells but one are both people
+        sure = torch.full_like(grid.root, -9.0)
+        sure[0, 0, 12, 10] = sure[0, 0, 12, 12] = 9.0
+        found = fine.representation.find_roots(grid._replace(root=sure, offset=torch.zeros_like(grid.offset)), 5)
+    assert found.valid.sum() == 2
+    torch.testing.assert_close(found.px[0, :2].sort(0).values, torch.tensor([[83.5, 99.5], [99.5, 99.5]]))
+
+
 def test_poses_regressed_directly_have_no_prior(tmp_path):
     """The network of the ablation comes back from its file, and is not taken for one with Psi."""
     network = CrossModalNetwork("openpose18", 8, prior="absent", direct=True, g_width=8, h_width=16)

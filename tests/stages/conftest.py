@@ -13,7 +13,7 @@ from mpose3d.data.scenes import SyntheticPoses, SyntheticScenes
 from mpose3d.networks.cross_modal import CrossModalNetwork
 from mpose3d.networks.keypoint_lifter import KeypointLifter
 from mpose3d.networks.teacher import SmallTeacher
-from mpose3d.stages import AAEStage, DistillStage, LifterStage, Phase1Stage, Phase2Stage, TeacherStage
+from mpose3d.stages import AAEStage, CompactStage, DistillStage, LifterStage, Phase1Stage, Phase2Stage, TeacherStage
 
 SCENES: dict[str, Any] = {"input_size": 32, "people": (1, 2), "batch_size": 2, "batches": 2, "val_batches": 1}
 
@@ -29,6 +29,8 @@ def tiny_stage(name: str, **arguments: Any):
         return AAEStage(**arguments)
     if name == "lifter":
         return LifterStage(KeypointLifter(width=16, blocks=1), **arguments)
+    if name == "compact":
+        return CompactStage(SmallTeacher(width=8).eval(), **{"rank": 2, "start_batches": 1} | arguments)
     stage = {"distill": DistillStage, "phase1": Phase1Stage, "phase2": Phase2Stage}[name]
     return stage(SmallTeacher(width=8), tiny_network(), **arguments)
 
@@ -38,7 +40,7 @@ def tiny_data(name: str):
         return RenderedWorld(gives="labelled", **SCENES)
     if name == "aae":
         return SyntheticPoses(batch_size=4, batches=2, val_batches=1)
-    if name == "distill":
+    if name in ("distill", "compact"):
         return RenderedWorld(**SCENES)
     if name == "lifter":
         return SyntheticScenes(**SCENES | {"batch_size": 16, "proportions": 0.1})
@@ -57,4 +59,4 @@ def trainer(tmp_path):
     return make
 
 
-STAGES = ("teacher", "aae", "distill", "phase1", "phase2", "lifter")
+STAGES = ("teacher", "aae", "distill", "phase1", "phase2", "lifter", "compact")

@@ -30,7 +30,7 @@ def test_a_fit_changes_what_is_trained_and_nothing_else(name, trainer):
     trained = {key.split(".")[0] if name in ("aae", "teacher") else key.rsplit(".")[1] for key in changed}
     assert trained == {
         "teacher": {"teacher"}, "aae": {"network", "disc"}, "distill": {"h"}, "phase1": {"g", "h"}, "phase2": {"h"},
-        "lifter": {"read", "code"},
+        "lifter": {"read", "code"}, "compact": {"e"},
     }[name]  # fmt: skip
     assert all(not network.training for network in stage.frozen_networks())
     assert math.isfinite(fit.callback_metrics["train/loss"])
@@ -120,6 +120,40 @@ def test_terms_of_weight_0_are_not_computed():
     grid = stage.network.h(torch.rand(2, 8, 8, 8))
     assert not stage.distillation(torch.rand(2, 8, 8, 8), grid) and not stage.self_supervision(grid)
     assert "recon_maps" not in stage.reconstruction(scenes)
+
+
+def test_a_compact_trunk_comes_closer_to_e_and_leaves_the_teacher_alone(trainer):
+    stage, data = tiny_stage("compact", learning_rate=3e-3, warmup=0), tiny_data("compact")
+    before = {key: value.clone() for key, value in stage.teacher.state_dict().items()}
+    data.setup()
+    batch = data.make(0, torch.Generator().manual_seed(0))
+    seen: list[dict[str, float]] = []
+    stage.log_terms = lambda split, terms, size: seen.append({name: float(terms[name].detach()) for name in terms})
+    optimizer = torch.optim.Adam(p for p in stage.parameters() if p.requires_grad)
+    for _ in range(20):
+        optimizer.zero_grad()
+        stage.training_step(batch, 0).backward()
+        optimizer.step()
+    assert set(seen[0]) == {"features", "maps", "loss"}
+    assert all(seen[-1][name] < 0.9 * seen[0][name] for name in ("features", "loss"))
+    assert all(p.grad is None for p in stage.teacher.parameters())
+    assert all(p.grad is not None for p in stage.network.parameters())
+    assert all(torch.equal(value, before[key]) for key, value in stage.teacher.state_dict().items())
+
+
+def test_a_compact_trunk_starts_from_the_pictures_or_from_a_file(trainer, tmp_path):
+    stage, blind = tiny_stage("compact"), tiny_stage("compact", start_batches=0)
+    blind.load_state_dict(stage.state_dict())
+    for each in (stage, blind):
+        trainer(max_steps=1, limit_val_batches=0).fit(each, tiny_data("compact"))
+    split = stage.network.split[0]
+    weights = [each.network.e.get_submodule(split)[0].weight for each in (stage, blind)]
+    assert (weights[0] - weights[1]).abs().max() > 0.01  # one step of training alone moves less
+    stage.network.save(tmp_path / "network.safetensors")
+    again = tiny_stage("compact", init=str(tmp_path / "network.safetensors"), start_batches=1)
+    assert again.start_batches == 0
+    for key, value in stage.network.state_dict().items():
+        assert torch.equal(again.network.state_dict()[key], value), key
 
 
 def test_phase_1_takes_scenes_alone():

@@ -1,9 +1,19 @@
 """Frozen 2D networks: image -> v (E) -> heatmaps and part-affinity fields (F). One file per real network."""
 
 from mpose3d.networks.teacher.base import Normalise, Teacher
+from mpose3d.networks.teacher.compact import CompactTeacher, CompactTrunk
 from mpose3d.networks.teacher.lightweight import LightweightOpenPose
 from mpose3d.networks.teacher.mobilenet_thin import MobilenetThin
 from mpose3d.networks.teacher.openpose import OpenPose
 from mpose3d.networks.teacher.small import SmallTeacher
 
-__all__ = ["LightweightOpenPose", "MobilenetThin", "Normalise", "OpenPose", "SmallTeacher", "Teacher"]
+__all__ = [
+    "CompactTeacher",
+    "CompactTrunk",
+    "LightweightOpenPose",
+    "MobilenetThin",
+    "Normalise",
+    "OpenPose",
+    "SmallTeacher",
+    "Teacher",
+]

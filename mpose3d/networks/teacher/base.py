@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from mpose3d.representations.hmpaf import HMPAF
+from mpose3d.representations.hmpaf import HMPAF, People2D, parse
 from mpose3d.skeleton import Layout
 
 
@@ -53,6 +53,14 @@ class Teacher(nn.Module, ABC):
         normalise: what `features` does to the image before the first convolution.
     """
 
+    # for who reads single people by it (`mpose3d.inference.PeopleReader`):
+    #: side in pixels of what it reads; where people are larger in cells, their joints are better placed
+    side = 544
+    #: least score of a person
+    threshold = 0.3
+    #: whether people who lie or stand on their hands are found only where the picture is turned
+    upright_only = True
+
     def __init__(
         self, layout: Layout, stride: int, v_channels: int, cut: str, normalise: Normalise | None = None
     ) -> None:
@@ -94,6 +102,14 @@ class Teacher(nn.Module, ABC):
         name, convolution = next((name, m) for name, m in self.named_modules() if isinstance(m, nn.Conv2d))
         self.set_submodule(name, self.normalise.folded(convolution))
         self.normalise = Normalise()
+
+    def people(self, maps: HMPAF) -> People2D:
+        """k_q: what `forward` gives -> people, grouped from the peaks."""
+        return parse(maps, self.layout, self.stride)
+
+    def score(self, people: People2D) -> Tensor:
+        """How sure each person (B, P) is: the mean height of the peaks seen."""
+        return torch.where(people.valid, people.scores.sum(-1), 0) / people.visible.sum(-1).clamp_min(1)
 
     @abstractmethod
     def features(self, image: Tensor) -> Tensor:

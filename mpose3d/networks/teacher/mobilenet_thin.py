@@ -84,7 +84,7 @@ class MobilenetThin(Teacher):
         super().fold()
         # a depthwise convolution of kernel 1 scales the channels that the next one reads
         for name, depthwise in list(self.decoder.items()):
-            if name.endswith("_depthwise") and depthwise.kernel_size == (1, 1):
+            if isinstance(depthwise, nn.Conv2d) and name.endswith("_depthwise") and depthwise.kernel_size == (1, 1):
                 self.decoder[name.replace("_depthwise", "_pointwise")].weight *= depthwise.weight.flatten()[
                     :, None, None
                 ]

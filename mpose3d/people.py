@@ -1,0 +1,105 @@
+"""The people of one photograph, and the files that are written of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mpose3d.data.letterbox import read_image
+from mpose3d.geometry.camera import Camera
+from mpose3d.skeleton import SKELETON
+from mpose3d.visualise.page import write_page
+from mpose3d.visualise.pictures import overlay as draw_overlay
+from mpose3d.visualise.pictures import write_picture
+
+#: version of the JSON that `infer` writes (docs/flow.md)
+FORMAT = 1
+
+#: focal length over the longer side of a photograph whose camera nobody knows (`Camera.for_image`)
+FOCAL_RATIO = 0.8
+
+
+@dataclass(frozen=True)
+class PhotographPeople:
+    """The people of one photograph, best first.
+
+    Args:
+        size: (width, height) of the photograph.
+        camera: the camera that its people are seen by.
+        joints_px: (P, 15, 2) pixels of the photograph.
+        joints_mm: (P, 15, 3) camera space.
+        root_px: (P, 2) pixels of the photograph.
+        score: (P,) how sure the root is, 0 to 1.
+        embedding: (P, 32) pose embeddings.
+    """
+
+    size: tuple[int, int]
+    camera: Camera
+    joints_px: np.ndarray
+    joints_mm: np.ndarray
+    root_px: np.ndarray
+    score: np.ndarray
+    embedding: np.ndarray
+
+    def to_json(self, image: str) -> dict[str, Any]:
+        """What `infer` writes, `image` being the photograph's name."""
+
+        def rounded(values: np.ndarray, digits: int) -> list:
+            return np.round(values.astype(float), digits).tolist()
+
+        return {
+            "version": FORMAT,
+            "image": image,
+            "size": list(self.size),
+            "camera": {"focal": self.camera.focal, "centre": list(self.camera.centre)},
+            "skeleton": skeleton_json(),
+            "people": [
+                {
+                    "joints_px": rounded(self.joints_px[p], 2),
+                    "joints_mm": rounded(self.joints_mm[p], 1),
+                    "root_px": rounded(self.root_px[p], 2),
+                    "score": round(float(self.score[p]), 4),
+                    "embedding": rounded(self.embedding[p], 4),
+                }
+                for p in range(len(self.score))
+            ],
+        }
+
+
+def skeleton_json() -> dict[str, Any]:
+    """Names of the joints, and the limbs between them, for who reads the file without us."""
+    return {"names": list(SKELETON.names), "limbs": [list(limb) for limb in SKELETON.limbs]}
+
+
+def write_people(
+    people: PhotographPeople,
+    source: Path,
+    place: Path,
+    overlay: bool = False,
+    page: bool = False,
+    extra: Mapping[str, str] | None = None,
+) -> None:
+    """Write the people of `source` to `place` with the suffixes .json, .png and .html, each whole or not at all.
+
+    `extra` are other texts to write, by suffix.
+    """
+    place.parent.mkdir(parents=True, exist_ok=True)
+    texts = {".json": json.dumps(people.to_json(source.name), indent=1)} | dict(extra or {})
+    files = {suffix: partial(Path.write_text, data=text) for suffix, text in texts.items()}
+    if overlay or page:
+        image = read_image(source)
+    if overlay:
+        files[".png"] = lambda path: write_picture(path, draw_overlay(image, people.joints_px, people.joints_mm))
+    if page:
+        files[".html"] = lambda path: write_page(path, people.joints_mm, people.joints_px, image, title=source.name)
+    for suffix, write in files.items():
+        final = place.with_name(place.name + suffix)
+        unfinished = final.with_name(f".{final.name}.part{suffix}")
+        write(unfinished)
+        unfinished.replace(final)
