@@ -31,6 +31,7 @@ from experiments.prior_ablations import folder
 from mpose3d.evaluation import compare_2d, evaluate_scenes, score_mupots
 from mpose3d.inference import infer
 from mpose3d.lifting import lift
+from mpose3d.networks.cross_modal import CrossModalNetwork
 from mpose3d.networks.teacher import LightweightOpenPose
 from mpose3d.visualise.tables import markdown_table
 
@@ -50,18 +51,23 @@ class Row:
         changes: overrides of it.
         start: row whose network is the first one; None starts from random weights.
         inputs: what it is measured through.
+        fine: a grid of 28, as the configs have it, and not of 14; from a row of 14 it starts by `finer`.
     """
 
     stage: str | None
     changes: tuple[str, ...] = ()
     start: str | None = None
     inputs: tuple[str, ...] = INPUTS
+    fine: bool = False
 
 
 #: the row of what `--start` holds
 START = "start"
 _SCENES = f"{_D}.scenes.init_args"
+#: where the scenes of a stage are configured
+_PEOPLE = {"lift": _D, "phase1": _SCENES, "phase2": _SCENES}
 _MAPS = ("annotated", "hmpaf")
+_MOTION = (f"{_D}.artificial=0", f"{_D}.seated=0")
 _LONGER = (f"{_D}.batches=500", f"{_T}.max_epochs=1", f"{_S}.learning_rate=5.0e-4")
 
 
@@ -70,9 +76,19 @@ def _longer(*changes: str) -> Row:
     return Row("lift", (*_LONGER, *changes), "a", _MAPS)
 
 
-def _scratch(*changes: str) -> Row:
+def _scratch(*changes: str, fine: bool = False) -> Row:
     """D_syn alone from random weights, 600 steps."""
-    return Row("lift", (f"{_D}.batches=600", f"{_T}.max_epochs=1", *changes), inputs=_MAPS)
+    return Row("lift", (f"{_D}.batches=600", f"{_T}.max_epochs=1", *changes), inputs=_MAPS, fine=fine)
+
+
+def _phase1_at_once(start: str, fine: bool = False) -> Row:
+    """Phase 1 from D_syn of motion capture alone, without distillation before it."""
+    changes = (f"{_T}.max_steps=450", f"{_SCENES}.batches=450", f"{_SCENES}.artificial=0", f"{_SCENES}.seated=0")
+    return Row("phase1", changes, start, fine=fine)
+
+
+def _phase2_at_once(start: str, fine: bool = False) -> Row:
+    return Row("phase2", (f"{_SCENES}.artificial=0", f"{_SCENES}.seated=0"), start, fine=fine)
 
 
 def _phase1(*changes: str) -> Row:
@@ -89,19 +105,19 @@ LADDER: dict[str, Row] = {
     # as many steps on D_syn as phases 1 and 2 take together
     "a, longer": Row("lift", _LONGER, "a"),
     # what the first ablation suggests: no artificial poses, and phase 1 at once
-    "d, motion capture alone": Row(
-        "phase1",
-        (f"{_T}.max_steps=450", f"{_SCENES}.batches=450", f"{_SCENES}.artificial=0", f"{_SCENES}.seated=0"),
-        "motion capture alone",
+    "d, motion capture alone": _phase1_at_once("motion capture alone"),
+    "e, motion capture alone": _phase2_at_once("d, motion capture alone"),
+    # the same with twice the grid
+    "a, grid of 28": Row(
+        "lift", (f"{_D}.batches=1000", f"{_T}.max_epochs=12", *_MOTION), "e, motion capture alone", _MAPS, fine=True
     ),
-    "e, motion capture alone": Row(
-        "phase2", (f"{_SCENES}.artificial=0", f"{_SCENES}.seated=0"), "d, motion capture alone"
-    ),
+    "d, grid of 28": _phase1_at_once("a, grid of 28", fine=True),
+    "e, grid of 28": _phase2_at_once("d, grid of 28", fine=True),
 }
 
 ABLATIONS: dict[str, Row] = {
     "artificial poses alone": _longer(f"{_D}.artificial=1"),
-    "motion capture alone": _longer(f"{_D}.artificial=0", f"{_D}.seated=0"),
+    "motion capture alone": _longer(*_MOTION),
     "no recon_canonical, no recon_rotation": _longer(
         f"{_S}.weights.recon_canonical=0", f"{_S}.weights.recon_rotation=0"
     ),
@@ -113,7 +129,7 @@ ABLATIONS: dict[str, Row] = {
     ),
     "from random weights": _scratch(),
     "from random weights, joints regressed directly": _scratch(f"{_S}.network.init_args.direct=true"),
-    "from random weights, a grid of 28": _scratch(f"{_S}.network.init_args.fine=true", f"{_D}.crowding=0.036"),
+    "from random weights, a grid of 28": _scratch(fine=True),
     "phase 1": _phase1(),
     "phase 1, no distl": _phase1(f"{_S}.weights.distl=0", f"{_S}.weights.distl_root=0"),
     "phase 1, no ss": _phase1(f"{_S}.weights.ss=0"),
@@ -143,9 +159,29 @@ def command(name: str, data: Data, out: Path) -> list[str]:
     words += [f"{_T}.logger.init_args.save_dir={out}", f"{_T}.logger.init_args.name={folder(name)}"]
     words += [f"{_T}.enable_progress_bar=false", f"{_S}.network.init_args.prior={data.prior}"]
     words += [f"{_S}.teacher.init_args.weights={data.teacher}"]
+    if not row.fine:
+        words.append(f"{_S}.network.init_args.fine=false")
+        words += [f"{place}.crowding={1 / 14}" for stage, place in _PEOPLE.items() if stage == row.stage]
     if row.start is not None:
-        words.append(f"{_S}.init={network_of(row.start, data, out)}")
+        words.append(f"{_S}.init={start_of(name, data, out)}")
     return [*words, *row.changes]
+
+
+def start_of(name: str, data: Data, out: Path) -> Path:
+    """The network that a row starts from."""
+    row = ROWS[name]
+    if row.fine and not ROWS[row.start].fine:
+        return out / folder(name) / "finer.safetensors"
+    return network_of(row.start, data, out)
+
+
+def finer(coarse: Path, fine: Path) -> None:
+    """The network of a grid of 14 with one of 28: its weights, and random ones for the layers that it lacks."""
+    network = CrossModalNetwork.from_file(coarse)
+    torch.manual_seed(0)
+    finer = CrossModalNetwork(**network.settings | {"fine": True})
+    finer.load_state_dict(finer.state_dict() | network.state_dict())
+    finer.save(fine)
 
 
 def network_of(name: str, data: Data, out: Path) -> Path:
@@ -171,6 +207,8 @@ def train(name: str, data: Data, out: Path) -> dict[str, float]:
     if not trained.is_file():
         if row.start is not None:
             train(row.start, data, out)
+            if row.fine and not ROWS[row.start].fine:
+                finer(network_of(row.start, data, out), start_of(name, data, out))
         began = time.time()
         subprocess.run([sys.executable, "-m", "mpose3d", *command(name, data, out)], check=True)
         minutes = (time.time() - began) / 60

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float
 from rich.progress import track
 from torch import Tensor, nn
 
@@ -148,34 +149,8 @@ class PeopleReader:
         total, score = torch.where(k_q.valid, k_q.scores.sum(-1), 0), teacher.score(k_q)
         if turns == 1:
             return points, visible, score
-        # (turns * B, P, ...) -> turned back -> (B, turns * P, ...)
-        parts = [part.unflatten(0, (turns, -1)) for part in (points, visible, score, total)]
-        back = [parts[0][0]]
-        for turn in range(1, turns):
-            x, y = parts[0][turn].unbind(-1)
-            for _ in range(turn):
-                x, y = self.side - 1 - y, x
-            back.append(torch.stack([x, y], dim=-1))
-        parts[0] = torch.stack(back)
-        points, visible, score, total = (part.transpose(0, 1).flatten(1, 2) for part in parts)
-        total[:, k_q.valid.shape[1] :] *= _UPRIGHT_FIRST
-        score[:, k_q.valid.shape[1] :] *= _SURER
-        order = total.argsort(dim=1, descending=True)
-        turn = torch.arange(order.shape[1], device=order.device) // k_q.valid.shape[1]
-        points, visible, score = (in_order(part, order) for part in (points, visible, score))
-        # whoever lies mostly within the box of somebody better, seen in another position, is the same person
-        box = bounding_box(points, visible)
-        side = (
-            torch.minimum(box[:, :, None, 2:], box[:, None, :, 2:])
-            - torch.maximum(box[:, :, None, :2], box[:, None, :, :2])
-        ).clamp_min(0)
-        area = (box[..., 2:] - box[..., :2]).prod(-1)
-        shared = side.prod(-1) > 0.5 * torch.minimum(area[:, :, None], area[:, None, :])
-        other = turn[order][:, :, None] != turn[order][:, None, :]
-        again = (shared & other).tril(-1).any(-1)
-        first = again.long().argsort(dim=1, stable=True)
-        visible, score = visible & ~again[..., None], torch.where(again, 0, score)
-        return tuple(in_order(part, first) for part in (points, visible, score))
+        parts = (part.unflatten(0, (turns, -1)) for part in (points, visible, score, total))
+        return _of_all_positions(*parts, self.side)
 
     def read(self, image: np.ndarray, box: Letterbox) -> PhotographPeople:
         """A letterboxed photograph (side, side, 3) uint8 RGB -> its people, in pixels of the photograph."""
@@ -215,6 +190,39 @@ class PeopleReader:
 
     def _batch(self, image: np.ndarray) -> Tensor:
         return to_tensor(image)[None].to(next(self.network.parameters()).device)
+
+
+def _of_all_positions(
+    points: Float[Tensor, "turns b p J 2"],
+    visible: Bool[Tensor, "turns b p J"],
+    score: Float[Tensor, "turns b p"],
+    total: Float[Tensor, "turns b p"],
+    side: int,
+) -> tuple[Float[Tensor, "b p*turns J 2"], Bool[Tensor, "b p*turns J"], Float[Tensor, "b p*turns"]]:
+    """People seen in images of `side` px and in the same turned, each once: from the position of the best `total`."""
+    points = points.clone()
+    for turn in range(1, len(points)):
+        x, y = points[turn:].unbind(-1)
+        points[turn:] = torch.stack([side - 1 - y, x], dim=-1)
+    score = torch.cat([score[:1], _SURER * score[1:]])
+    total = torch.cat([total[:1], _UPRIGHT_FIRST * total[1:]])
+    people = points.shape[2]
+    points, visible, score, total = (part.transpose(0, 1).flatten(1, 2) for part in (points, visible, score, total))
+    order = total.argsort(dim=1, descending=True)
+    turn = order // people
+    points, visible, score = (in_order(part, order) for part in (points, visible, score))
+    # whoever lies mostly within the box of somebody better, seen in another position, is the same person
+    box = bounding_box(points, visible)
+    shared = (
+        torch.minimum(box[:, :, None, 2:], box[:, None, :, 2:])
+        - torch.maximum(box[:, :, None, :2], box[:, None, :, :2])
+    ).clamp_min(0)
+    area = (box[..., 2:] - box[..., :2]).prod(-1)
+    same = shared.prod(-1) > 0.5 * torch.minimum(area[:, :, None], area[:, None, :])
+    again = (same & (turn[:, :, None] != turn[:, None, :])).tril(-1).any(-1)
+    first = again.long().argsort(dim=1, stable=True)
+    visible, score = visible & ~again[..., None], torch.where(again, 0, score)
+    return tuple(in_order(part, first) for part in (points, visible, score))
 
 
 def infer(

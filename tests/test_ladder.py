@@ -15,6 +15,7 @@ import yaml
 from experiments import ladder
 from experiments.ladder import ROWS, START, Data, command, folder, markdown, run
 from mpose3d.cli import main
+from mpose3d.networks.cross_modal import CrossModalNetwork
 
 DATA = Data(Path("annotations"), Path("images"), Path("held.npz"), "teacher.npz", Path("prior"), Path("first"))
 TRAINED = [name for name, row in ROWS.items() if row.stage is not None]
@@ -49,6 +50,19 @@ def test_a_row_begins_where_another_ended(tmp_path):
     assert f"--model.init_args.init={tmp_path / 'c' / 'network.safetensors'}" in command("d", DATA, tmp_path)
     assert "--model.init_args.init=first" in command("a", DATA, tmp_path)
     assert not any(".init=" in word for word in command("from random weights", DATA, tmp_path))
+
+
+def test_a_row_of_a_finer_grid_starts_from_the_weights_of_the_coarse_one(tmp_path):
+    settings = {"layout": "openpose18", "v_channels": 8, "g_width": 16, "h_width": 16}
+    coarse = CrossModalNetwork(**settings)
+    coarse.save(tmp_path / "coarse.safetensors")
+    ladder.finer(tmp_path / "coarse.safetensors", tmp_path / "fine.safetensors")
+    fine = CrossModalNetwork.from_file(tmp_path / "fine.safetensors")
+    assert fine.representation.grid == 2 * coarse.representation.grid
+    weights = fine.state_dict()
+    assert all(torch.equal(weights[name], value) for name, value in coarse.state_dict().items())
+    start = tmp_path / folder("a, grid of 28") / "finer.safetensors"
+    assert f"--model.init_args.init={start}" in command("a, grid of 28", DATA, tmp_path)
 
 
 def test_what_was_done_is_not_done_again(tmp_path, monkeypatch):

@@ -6,17 +6,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.io
 import torch
 from jaxtyping import Bool, Float
-from lightning.pytorch import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
-from mpose3d.data.letterbox import read_letterboxed, to_tensor
-from mpose3d.sample import AnnotatedPhotographs
+from mpose3d.data.annotated import AnnotatedDataModule, AnnotatedFrames
 from mpose3d.skeleton import MUPOTS_17
 
 _FIELDS = {"annot2": 2, "annot3": 3, "univ_annot3": 3}
@@ -151,45 +149,26 @@ def _read_cells_hdf5(path: Path, variable: str) -> np.ndarray:
     return cells
 
 
-class MupotsDataset(Dataset[AnnotatedPhotographs]):
-    """Frames that have a picture, as samples of `AnnotatedPhotographs` without the batch dimension.
-
-    `points` are `annot2` and `joints` are `univ_annot3`: what the protocol matches and scores.
-    """
+class MupotsFrames(AnnotatedFrames[MupotsSequence]):
+    """`points` are `annot2` and `joints` are `univ_annot3`: what the protocol matches and scores."""
 
     def __init__(
-        self, sequences: Sequence[MupotsSequence], images: Sequence[Mapping[int, Path]], image_size: int
+        self, sequences: Sequence[MupotsSequence], pictures: Sequence[Mapping[int, Path]], image_size: int
     ) -> None:
-        self.sequences = list(sequences)
-        self.frames = [(s, frame) for s, pictures in enumerate(images) for frame in sorted(pictures)]
-        self._images = list(images)
-        self.image_size = image_size
-        self.most_people = max(sequence.valid.shape[1] for sequence in sequences)
+        super().__init__(sequences, pictures, max(sequence.valid.shape[1] for sequence in sequences), image_size)
 
-    def __len__(self) -> int:
-        return len(self.frames)
-
-    def locate(self, index: int) -> tuple[MupotsSequence, int]:
-        """The sequence of a sample, and its frame."""
-        sequence, frame = self.frames[index]
-        return self.sequences[sequence], frame
-
-    def __getitem__(self, index: int) -> AnnotatedPhotographs:
-        at, frame = self.frames[index]
+    def people(self, at: int, frame: int) -> tuple[Tensor, Tensor, Tensor]:
         sequence = self.sequences[at]
-        square, box = read_letterboxed(self._images[at][frame], self.image_size)
-        reduction = _reduction(sequence, box.size, self._images[at][frame])
-        people = sequence.valid.shape[1]
-        points = torch.zeros(self.most_people, len(MUPOTS_17), 2)
-        joints = torch.zeros(self.most_people, len(MUPOTS_17), 3)
-        valid = torch.zeros(self.most_people, dtype=torch.bool)
-        points[:people], joints[:people] = sequence.annot2[frame].float(), sequence.univ_annot3[frame].float()
-        valid[:people] = sequence.valid[frame]
-        # official picture -> picture on disk -> square, pixel centres at integers
-        offset = torch.tensor(box.offset) + box.scale * (reduction - 1) / 2
-        return AnnotatedPhotographs(
-            to_tensor(square), torch.tensor(index), box.scale * reduction, offset, points, joints, valid
-        )
+        return sequence.annot2[frame], sequence.univ_annot3[frame], sequence.valid[frame]
+
+    def reduction(self, at: int, size: tuple[int, int], path: Path) -> Tensor:
+        """Raises ValueError for a picture of other proportions than the official one."""
+        name = self.sequences[at].name
+        ratio = torch.tensor(size) / torch.tensor(official_size(name))
+        if abs(float(ratio[0] / ratio[1]) - 1) > 0.02:
+            official = " x ".join(map(str, official_size(name)))
+            raise ValueError(f"{path}: {size[0]} x {size[1]} is not a smaller copy of the official {official} picture")
+        return ratio
 
 
 def find_pictures(folder: Path | str) -> dict[int, Path]:
@@ -203,44 +182,23 @@ def official_size(sequence: str) -> tuple[int, int]:
     return (2048, 2048) if int(sequence.removeprefix("TS")) <= 5 else (1920, 1080)
 
 
-def _reduction(sequence: MupotsSequence, size: tuple[int, int], path: Path) -> Tensor:
-    """(2,) pixels of the picture on disk per pixel of the official one, of which it may be a smaller copy."""
-    ratio = torch.tensor(size) / torch.tensor(official_size(sequence.name))
-    if abs(float(ratio[0] / ratio[1]) - 1) > 0.02:
-        official = " x ".join(map(str, official_size(sequence.name)))
-        raise ValueError(f"{path}: {size[0]} x {size[1]} is not a smaller copy of the official {official} picture")
-    return ratio
-
-
-class MupotsDataModule(LightningDataModule):
+class MupotsDataModule(AnnotatedDataModule):
     """The test sequences of MuPoTS-3D in their official layout (docs/data.md), for test and predict.
 
     Args:
         root: the folder MultiPersonTestSet, or the one that holds it.
         images: folder that holds the pictures as TSn/img_NNNNNN.jpg or .png, official or a smaller copy; null: `root`.
         sequences: names such as TS1; null: every sequence that has annotations.
-        image_size: side of the square input in pixels.
-        batch_size: pictures in a batch.
-        num_workers: processes that read pictures; batches do not depend on it.
+        reading: image_size, batch_size and num_workers, see `AnnotatedDataModule`.
     """
 
     def __init__(
-        self,
-        root: str,
-        images: str | None = None,
-        sequences: list[str] | None = None,
-        image_size: int = 224,
-        batch_size: int = 8,
-        num_workers: int = 0,
+        self, root: str, images: str | None = None, sequences: list[str] | None = None, **reading: Any
     ) -> None:
-        super().__init__()
+        super().__init__(**reading)
         self.root = root
         self.images = images
         self.sequences = sequences
-        self.image_size = image_size
-        self.batch_size = batch_size
-        self.num_workers = num_workers
-        self.dataset: MupotsDataset | None = None
 
     def setup(self, stage: str | None = None) -> None:
         """Reads the annotations and finds the pictures.
@@ -270,10 +228,4 @@ class MupotsDataModule(LightningDataModule):
                 raise ValueError(
                     f"{pictures[sequence.name][last]}: the annotations have {len(sequence.valid)} frames only"
                 )
-        self.dataset = MupotsDataset(sequences, [pictures[name] for name in wanted], self.image_size)
-
-    def test_dataloader(self) -> DataLoader[AnnotatedPhotographs]:
-        return DataLoader(self.dataset, self.batch_size, num_workers=self.num_workers)
-
-    def predict_dataloader(self) -> DataLoader[AnnotatedPhotographs]:
-        return self.test_dataloader()
+        self.dataset = MupotsFrames(sequences, [pictures[name] for name in wanted], self.image_size)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from lightning.pytorch import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
+from mpose3d.data.annotated import AnnotatedDataModule, AnnotatedFrames
 from mpose3d.data.arrays_pickle import read_arrays_pickle
-from mpose3d.data.letterbox import read_letterboxed, to_tensor
 from mpose3d.data.smpl import smpl_joints
-from mpose3d.sample import AnnotatedPhotographs
-from mpose3d.skeleton import SMPL_24
 
 SPLITS = ("train", "validation", "test")
 
@@ -138,8 +136,8 @@ def find_sequences(root: Path | str, split: str = "test") -> list[Path]:
     return files
 
 
-def find_pictures(root: Path | str, sequence: ThreeDPWSequence) -> list[Path]:
-    """The picture of every frame.
+def find_pictures(root: Path | str, sequence: ThreeDPWSequence) -> dict[int, Path]:
+    """Frame -> picture, of every frame.
 
     Raises:
         FileNotFoundError: the folder of pictures, or some of them, are missing.
@@ -152,77 +150,43 @@ def find_pictures(root: Path | str, sequence: ThreeDPWSequence) -> list[Path]:
         raise FileNotFoundError(
             f"{folder}: {len(missing)} of {len(pictures)} pictures are missing, first {missing[0].name}"
         )
-    return pictures
+    return dict(enumerate(pictures))
 
 
-class ThreeDPWDataset(Dataset[AnnotatedPhotographs]):
-    """Frames as samples of `AnnotatedPhotographs` without the batch dimension; joints are those of `SMPL_24`.
+class ThreeDPWFrames(AnnotatedFrames[ThreeDPWSequence]):
+    """Joints are those of `SMPL_24`, and `points` their projections.
 
-    `points` are the projected joints: the dataset's own 2D detections are of another layout, and have gaps.
+    The data set's own 2D detections are of another layout, and have gaps.
     """
 
-    def __init__(self, sequences: list[ThreeDPWSequence], pictures: list[list[Path]], image_size: int) -> None:
-        self.sequences = sequences
-        self.frames = [(s, frame) for s, paths in enumerate(pictures) for frame in range(len(paths))]
-        self._pictures = pictures
-        self._joints = [sequence.to_camera(sequence.joint_positions) for sequence in sequences]
-        self.image_size = image_size
-        self.most_people = max(sequence.campose_valid.shape[1] for sequence in sequences)
-
-    def __len__(self) -> int:
-        return len(self.frames)
-
-    def locate(self, index: int) -> tuple[ThreeDPWSequence, int]:
-        """The sequence of a sample, and its frame."""
-        sequence, frame = self.frames[index]
-        return self.sequences[sequence], frame
-
-    def __getitem__(self, index: int) -> AnnotatedPhotographs:
-        at, frame = self.frames[index]
-        sequence = self.sequences[at]
-        square, box = read_letterboxed(self._pictures[at][frame], self.image_size)
-        people = sequence.campose_valid.shape[1]
-        points = torch.zeros(self.most_people, len(SMPL_24), 2)
-        joints = torch.zeros(self.most_people, len(SMPL_24), 3)
-        valid = torch.zeros(self.most_people, dtype=torch.bool)
-        joints[:people] = self._joints[at][frame].float()
-        points[:people] = sequence.to_image(self._joints[at][frame]).float()
-        valid[:people] = sequence.campose_valid[frame]
-        scale = torch.full((2,), box.scale)
-        return AnnotatedPhotographs(
-            to_tensor(square), torch.tensor(index), scale, torch.tensor(box.offset), points, joints, valid
+    def __init__(
+        self, sequences: Sequence[ThreeDPWSequence], pictures: Sequence[Mapping[int, Path]], image_size: int
+    ) -> None:
+        super().__init__(
+            sequences, pictures, max(sequence.campose_valid.shape[1] for sequence in sequences), image_size
         )
+        self._joints = [sequence.to_camera(sequence.joint_positions) for sequence in sequences]
+
+    def people(self, at: int, frame: int) -> tuple[Tensor, Tensor, Tensor]:
+        sequence, joints = self.sequences[at], self._joints[at][frame]
+        return sequence.to_image(joints), joints, sequence.campose_valid[frame]
 
 
-class ThreeDPWDataModule(LightningDataModule):
+class ThreeDPWDataModule(AnnotatedDataModule):
     """3DPW in its official layout (docs/data.md), for test and predict; nothing is trained on it.
 
     Args:
         root: folder that holds `sequenceFiles/` and `imageFiles/`.
         split: train, validation or test.
         sequences: names; null: all of the split.
-        image_size: side of the square input in pixels.
-        batch_size: pictures in a batch.
-        num_workers: processes that read pictures; batches do not depend on it.
+        reading: image_size, batch_size and num_workers, see `AnnotatedDataModule`.
     """
 
-    def __init__(
-        self,
-        root: str,
-        split: str = "test",
-        sequences: list[str] | None = None,
-        image_size: int = 224,
-        batch_size: int = 8,
-        num_workers: int = 0,
-    ) -> None:
-        super().__init__()
+    def __init__(self, root: str, split: str = "test", sequences: list[str] | None = None, **reading: Any) -> None:
+        super().__init__(**reading)
         self.root = root
         self.split = split
         self.sequences = sequences
-        self.image_size = image_size
-        self.batch_size = batch_size
-        self.num_workers = num_workers
-        self.dataset: ThreeDPWDataset | None = None
 
     def setup(self, stage: str | None = None) -> None:
         """Reads the annotations and finds the pictures; raises as `read_sequence` and `find_pictures`."""
@@ -235,10 +199,4 @@ class ThreeDPWDataModule(LightningDataModule):
             raise FileNotFoundError(f"{self.root}: no {', '.join(missing)} in the split {self.split!r} of 3DPW")
         sequences = [read_sequence(files[name]) for name in wanted]
         pictures = [find_pictures(self.root, sequence) for sequence in sequences]
-        self.dataset = ThreeDPWDataset(sequences, pictures, self.image_size)
-
-    def test_dataloader(self) -> DataLoader[AnnotatedPhotographs]:
-        return DataLoader(self.dataset, self.batch_size, num_workers=self.num_workers)
-
-    def predict_dataloader(self) -> DataLoader[AnnotatedPhotographs]:
-        return self.test_dataloader()
+        self.dataset = ThreeDPWFrames(sequences, pictures, self.image_size)

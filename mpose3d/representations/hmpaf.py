@@ -201,8 +201,8 @@ def parse(
 ) -> People2D:
     """People of HM-PAF: peaks of the heatmaps, grouped by line integrals over the fields (Cao et al., section 2.3).
 
-    Peaks and integrals are batched on the maps' device. Each limb's ends are then matched by an optimal assignment,
-    and the matched limbs joined into people, strongest first, never giving a person two of one joint.
+    Peaks and integrals are batched on the maps' device. Each limb's ends are then matched by an optimal assignment, of
+    the integrals times the geometric mean of the peaks (ours), and the matched limbs joined into people, strongest first, never giving a person two of one joint.
 
     Args:
         hmpaf: maps in all joints and limbs of the layout.
@@ -235,6 +235,9 @@ def parse(
     # maps -> peaks of each joint -> score of each pair of peaks that a limb could join -> people
     cells, scores = _peaks(heatmaps, threshold, max_people, upsample)
     joins = _limb_integrals(pafs, cells, scores > 0, layout, limb_threshold, limb_agreement)
+    # a network that is unsure of a joint has low peaks beside the right one, with fields as good
+    first, second = (scores[:, list(end)] for end in zip(*layout.limbs, strict=True))
+    joins *= (first[..., None] * second[:, :, None]).sqrt()
     images = [
         _group(join, score, layout, min_joints, min_score)
         for join, score in zip(joins.cpu().numpy(), scores.cpu().numpy(), strict=True)

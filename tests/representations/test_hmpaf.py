@@ -293,6 +293,19 @@ def test_empty_maps_have_no_people():
     assert parse(HMPAF(empty.heatmaps + 1, empty.pafs), MPOSE3D).valid.shape == (2, 0)
 
 
+def test_of_two_peaks_on_one_limb_the_higher_is_the_joint():
+    points = figures(MPOSE3D, 1, seed=0)
+    maps = draw(points[None], all_visible(points[None]), MPOSE3D, (46, 46))
+    elbow, wrist = (MPOSE3D.names.index(name) for name in ("l_elbow", "l_wrist"))
+    nearer = points.clone()
+    nearer[:, wrist] = points[:, [elbow, wrist]].mean(1)  # the field from the elbow to it is better than to the wrist
+    heatmaps = maps.heatmaps.clone()
+    lower = 0.4 * draw(nearer[None], all_visible(points[None]), MPOSE3D, (46, 46)).heatmaps
+    heatmaps[:, wrist] = torch.maximum(heatmaps[:, wrist], lower[:, wrist])
+    found = parse(HMPAF(heatmaps, maps.pafs), MPOSE3D)
+    torch.testing.assert_close(found.points[0, 0, wrist], points[0, wrist], rtol=0, atol=STRIDE / 2)
+
+
 def test_a_plateau_is_one_peak():
     points = figures(MPOSE3D, 1, seed=0)
     points = (points / STRIDE).round() * STRIDE - 0.5  # on the corners of cells: four equal maxima
