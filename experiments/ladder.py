@@ -28,7 +28,9 @@ import torch
 
 from experiments.mupots_keypoints import keypoints
 from experiments.prior_ablations import folder
-from mpose3d.evaluation import compare_2d, evaluate_scenes, score_mupots
+from mpose3d.evaluation.in_2d import compare_2d
+from mpose3d.evaluation.mupots import score_mupots
+from mpose3d.evaluation.scenes import evaluate_scenes
 from mpose3d.inference import infer
 from mpose3d.lifting import lift
 from mpose3d.networks.cross_modal import CrossModalNetwork

@@ -13,7 +13,9 @@ import torch
 
 from mpose3d.cli import main
 from mpose3d.data.mupots import find_sequences, read_sequence
-from mpose3d.evaluation import compare_2d, evaluate_3dpw, evaluate_coco, evaluate_mupots, score_mupots
+from mpose3d.evaluation.in_2d import compare_2d, evaluate_coco
+from mpose3d.evaluation.mupots import evaluate_mupots, score_mupots
+from mpose3d.evaluation.threedpw import evaluate_3dpw
 from mpose3d.networks.cross_modal import CrossModalNetwork
 from mpose3d.poses.scenes import SceneSampler
 from mpose3d.representations.neural import People
@@ -275,7 +277,7 @@ class TestThreeDPW:
             ours[frame] = joints_mm
         target = torch.stack([LSP_14.from_skeleton(torch.from_numpy(mm))[0] for mm in ours.values()])
         assert target.shape[:2] == smpl.transpose(0, 1).shape[:2]
-        monkeypatch.setattr("mpose3d.evaluation.regress_lsp14", lambda sequence, body_models: target)
+        monkeypatch.setattr("mpose3d.evaluation.threedpw.regress_lsp14", lambda sequence, body_models: target)
         evaluate_3dpw(root, tmp_path / "out", "lsp14", out=tmp_path)
         content = json.loads((tmp_path / "3dpw_lsp14.json").read_text())
         assert content["people"] == {"annotated": 10, "found": 9}
@@ -429,8 +431,8 @@ class TestScenes:
             return People(joints, joints_px, joints[:, 0], joints[:, :3], joints[:, 0, 2])
 
         monkeypatch.setattr(SceneSampler, "sample", recorded)
-        monkeypatch.setattr("mpose3d.evaluation.lift_people", lift)
-        monkeypatch.setattr("mpose3d.evaluation.enough_joints", lambda drawn: drawn[:, :, 3:].any(-1))
+        monkeypatch.setattr("mpose3d.evaluation.scenes.lift_people", lift)
+        monkeypatch.setattr("mpose3d.evaluation.scenes.enough_joints", lambda drawn: drawn[:, :, 3:].any(-1))
         figures = self.run(tmp_path, write_mocap(tmp_path / "mocap"), network, "--people", "2", "4")
         (scenes,) = seen
         assert figures["found"] == int(scenes.valid[1:].sum()) and figures["annotated"] == int(scenes.valid.sum())

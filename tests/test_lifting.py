@@ -13,7 +13,7 @@ from experiments.mupots_keypoints import keypoints
 from mpose3d import lifting
 from mpose3d.cli import main
 from mpose3d.data.predictions import read_mupots_people, read_picture_people
-from mpose3d.evaluation import score_mupots
+from mpose3d.evaluation.mupots import score_mupots
 from mpose3d.geometry.camera import Camera
 from mpose3d.lifting import lift_people
 from mpose3d.networks.cross_modal import CrossModalNetwork

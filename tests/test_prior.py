@@ -12,7 +12,6 @@ import pytest
 import roma
 import torch
 
-from mpose3d import prior
 from mpose3d.assets import weights_file
 from mpose3d.cli import main
 from mpose3d.data.mocap import read_motion_capture, split_clips
@@ -22,6 +21,7 @@ from mpose3d.poses.artificial import ArtificialPoses
 from mpose3d.poses.intersection import self_intersection
 from mpose3d.poses.limits import JointLimits
 from mpose3d.poses.occupancy import PoseOccupancy
+from mpose3d.prior import draw, make
 from mpose3d.skeleton import SKELETON
 
 
@@ -70,7 +70,7 @@ def load(path: Path | str) -> torch.Tensor:
 
 class TestSample:
     def test_any_number_from_the_embedding(self, tmp_path, weights, network, monkeypatch):
-        monkeypatch.setattr(prior, "_BATCH", 64)
+        monkeypatch.setattr(make, "BATCH", 64)
         for count in (1, 64, 150):
             run("sample", "--count", count, "--out", tmp_path / "s.npz", "--weights", weights)
             poses = load(tmp_path / "s.npz")
@@ -220,7 +220,7 @@ class TestPlot:
 
     def test_interpolation_goes_from_the_one_to_the_other(self, network, poses):
         ends = poses[:6].view(3, 2, 15, 3)
-        rows = prior._interpolated(network, ends)
+        rows = draw._interpolated(network, ends)
         assert rows.shape == (3, 8, 15, 3)
         assert torch.equal(rows[:, [0, -1]], ends)
         with torch.no_grad():
@@ -230,7 +230,7 @@ class TestPlot:
     def test_neighbours_are_nearest_and_of_other_recordings(self, network, poses):
         recording = torch.arange(3).repeat_interleave(30)
         queries = torch.tensor([0, 45, 89])
-        found = prior._neighbours(network, poses, recording, queries)
+        found = draw._neighbours(network, poses, recording, queries)
         assert found.shape == (3, 7)
         with torch.no_grad():
             phi = network.phi(canonical_to_local(poses))
@@ -239,7 +239,7 @@ class TestPlot:
             expected = sorted(others, key=lambda i: float((phi[i] - phi[query]).norm()))[:7]
             assert row == expected
         # of one recording all but the pose itself; of few poses as many as there are
-        alone = prior._neighbours(network, poses[:5], torch.zeros(5), torch.tensor([2]))
+        alone = draw._neighbours(network, poses[:5], torch.zeros(5), torch.tensor([2]))
         assert sorted(alone[0].tolist()) == [0, 1, 3, 4]
 
     def test_a_picture_needs_a_suffix(self, tmp_path, clips, capsys):

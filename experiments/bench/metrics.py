@@ -18,7 +18,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from experiments.bench.timing import interleaved, print_rows, write_results
-from mpose3d.evaluation import score_mupots
+from mpose3d.evaluation.mupots import score_mupots
 from mpose3d.metrics.functional import pmpjpe
 
 

@@ -20,6 +20,19 @@ from mpose3d.sample import AnnotatedPhotographs
 S = TypeVar("S")
 
 
+def choose(wanted: Sequence[str] | None, available: Mapping[str, Path], root: Path | str) -> dict[str, Path]:
+    """Those of the sequences below `root` that are wanted, in that order; None wants all.
+
+    Raises:
+        FileNotFoundError: one is not there.
+    """
+    names = list(available) if wanted is None else wanted
+    missing = [name for name in names if name not in available]
+    if missing:
+        raise FileNotFoundError(f"{root}: no annotation of {', '.join(missing)}, only of {', '.join(available)}")
+    return {name: available[name] for name in names}
+
+
 class AnnotatedFrames(Dataset[AnnotatedPhotographs], ABC, Generic[S]):
     """Frames that have a picture, as samples of `AnnotatedPhotographs` without the batch dimension.
 

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mpose3d.data.annotated import AnnotatedDataModule, AnnotatedFrames
+from mpose3d.data.annotated import AnnotatedDataModule, AnnotatedFrames, choose
 from mpose3d.skeleton import MUPOTS_17
 
 _FIELDS = {"annot2": 2, "annot3": 3, "univ_annot3": 3}
@@ -209,23 +209,20 @@ class MupotsDataModule(AnnotatedDataModule):
         """
         if self.dataset is not None:
             return
-        folders = {folder.name: folder for folder in find_sequences(self.root)}
-        wanted = self.sequences or list(folders)
-        missing = [name for name in wanted if name not in folders]
-        if missing:
-            raise FileNotFoundError(f"{self.root}: no annot.mat of {', '.join(missing)}; it has {', '.join(folders)}")
-        pictures = {name: find_pictures(Path(self.images) / name if self.images else folders[name]) for name in wanted}
-        missing = [name for name in wanted if not pictures[name]]
+        folders = choose(self.sequences, {folder.name: folder for folder in find_sequences(self.root)}, self.root)
+        places = {name: Path(self.images) / name for name in folders} if self.images else folders
+        pictures = {name: find_pictures(place) for name, place in places.items()}
+        missing = [name for name in folders if not pictures[name]]
         if missing:
             raise FileNotFoundError(
                 f"{self.images or self.root}: no picture (img_000000.jpg, ...) of {', '.join(missing)}; "
                 "name the sequences to use, or add their pictures"
             )
-        sequences = [read_sequence(folders[name]) for name in wanted]
+        sequences = [read_sequence(folder) for folder in folders.values()]
         for sequence in sequences:
             last = max(pictures[sequence.name])
             if last >= len(sequence.valid):
                 raise ValueError(
                     f"{pictures[sequence.name][last]}: the annotations have {len(sequence.valid)} frames only"
                 )
-        self.dataset = MupotsFrames(sequences, [pictures[name] for name in wanted], self.image_size)
+        self.dataset = MupotsFrames(sequences, list(pictures.values()), self.image_size)

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mpose3d.data.annotated import AnnotatedDataModule, AnnotatedFrames
+from mpose3d.data.annotated import AnnotatedDataModule, AnnotatedFrames, choose
 from mpose3d.data.arrays_pickle import read_arrays_pickle
 from mpose3d.data.smpl import smpl_joints
 
@@ -193,10 +193,7 @@ class ThreeDPWDataModule(AnnotatedDataModule):
         if self.dataset is not None:
             return
         files = {path.stem: path for path in find_sequences(self.root, self.split)}
-        wanted = self.sequences or list(files)
-        missing = [name for name in wanted if name not in files]
-        if missing:
-            raise FileNotFoundError(f"{self.root}: no {', '.join(missing)} in the split {self.split!r} of 3DPW")
-        sequences = [read_sequence(files[name]) for name in wanted]
+        chosen = choose(self.sequences, files, f"{self.root}, split {self.split!r} of 3DPW")
+        sequences = [read_sequence(file) for file in chosen.values()]
         pictures = [find_pictures(self.root, sequence) for sequence in sequences]
         self.dataset = ThreeDPWFrames(sequences, pictures, self.image_size)

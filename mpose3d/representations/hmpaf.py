@@ -202,7 +202,8 @@ def parse(
     """People of HM-PAF: peaks of the heatmaps, grouped by line integrals over the fields (Cao et al., section 2.3).
 
     Peaks and integrals are batched on the maps' device. Each limb's ends are then matched by an optimal assignment, of
-    the integrals times the geometric mean of the peaks (ours), and the matched limbs joined into people, strongest first, never giving a person two of one joint.
+    the integrals times the geometric mean of the peaks (ours), and the matched limbs joined into people, strongest
+    first, never giving a person two of one joint.
 
     Args:
         hmpaf: maps in all joints and limbs of the layout.

@@ -156,7 +156,7 @@ def test_batches_do_not_depend_on_workers(mupots_root: Path) -> None:
 
 
 def test_missing_sequences_and_pictures(mupots_root: Path, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no annot\.mat of TS7; it has TS1, TS6"):
+    with pytest.raises(FileNotFoundError, match=r"no annotation of TS7, only of TS1, TS6"):
         MupotsDataModule(str(mupots_root), sequences=["TS1", "TS7"]).setup()
     with pytest.raises(FileNotFoundError, match=r"expected .*MultiPersonTestSet/TS1/annot\.mat"):
         MupotsDataModule(str(tmp_path / "mupots" / "nowhere")).setup()

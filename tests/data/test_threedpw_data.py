@@ -133,7 +133,7 @@ def test_what_is_missing_is_named(threedpw_root: Path, tmp_path: Path) -> None:
         ThreeDPWDataModule(str(tmp_path / "nowhere")).setup()
     with pytest.raises(ValueError, match="no split 'val', only train, validation, test"):
         ThreeDPWDataModule(str(threedpw_root), split="val").setup()
-    with pytest.raises(FileNotFoundError, match="no sea_00 in the split 'test'"):
+    with pytest.raises(FileNotFoundError, match="split 'test' of 3DPW: no annotation of sea_00"):
         ThreeDPWDataModule(str(threedpw_root), sequences=["sea_00"]).setup()
     (threedpw_root / "imageFiles" / "office_00" / "image_00001.jpg").unlink()
     with pytest.raises(FileNotFoundError, match=r"office_00: 1 of 3 pictures are missing, first image_00001\.jpg"):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from mpose3d.evaluation import score_mupots
+from mpose3d.evaluation.mupots import score_mupots
 from mpose3d.metrics.mupots import GROUPS, Mupots3D, match_people, rescale_bones
 from mpose3d.skeleton import MUPOTS_17
 from tests.metrics.samples import random_frames

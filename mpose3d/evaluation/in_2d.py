@@ -1,0 +1,148 @@
+"""`mpose3d evaluate coco` and `evaluate 2d`: people in the plane of the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mpose3d.data import mupots
+from mpose3d.data.predictions import PicturePeople, read_picture_people
+from mpose3d.inference import infer
+from mpose3d.metrics.coco import oks_average_precision, read_annotations
+from mpose3d.metrics.matching import assign_people
+from mpose3d.metrics.modules import MPJPE, PCK2D, BoxIoU
+from mpose3d.networks.movenet import MoveNet
+from mpose3d.networks.teacher import Teacher
+from mpose3d.skeleton import COCO_17, MUPOTS_17, SKELETON
+from mpose3d.visualise.tables import print_table, write_table
+
+
+def evaluate_coco(annotations: Path, predictions: Path, out: Path | None = None) -> None:
+    """COCO keypoints: average precision by object keypoint similarity.
+
+    Args:
+        annotations: person_keypoints_*.json.
+        predictions: COCO results JSON.
+        out: folder for coco.csv and coco.json.
+    """
+    figures = oks_average_precision(annotations, predictions)
+    print_table("COCO keypoints, OKS (0 to 1)", [figures], list(figures), [], digits=3)
+    write_table(out, "coco", [figures], figures)
+
+
+def compare_2d(
+    annotations: Path,
+    predictions: Path,
+    photographs: list[Path] | None = None,
+    teacher: Teacher | MoveNet | None = None,
+    weights: str | None = None,
+    out: Path | None = None,
+) -> None:
+    """Teacher against student in 2D: box IoU, 2D-MPJPE and 2D-PCK at 25 px over the joints that both have.
+
+    Args:
+        annotations: MuPoTS-3D folder, or COCO person_keypoints_*.json.
+        predictions: folder that `mpose3d infer --teacher_people true` wrote.
+        photographs: folders to read first, into `predictions`.
+        teacher, weights: of `infer`, for the photographs.
+        out: folder for 2d.csv and 2d.json.
+    """
+    if photographs:
+        paths = [str(path) for path in photographs]
+        extra = {"teacher_people": True, "overlay": False, "page": False}
+        infer(paths, out=str(predictions), teacher=teacher, weights=weights, **extra)
+    pictures = list(_common_pictures(annotations, predictions))
+    if not pictures:
+        raise FileNotFoundError(
+            f"{predictions}: no picture of {annotations} has both NAME.json and NAME.teacher.json, which "
+            "`mpose3d infer --teacher_people true` writes"
+        )
+    seen = [people.visible.any(dim=0) for _, _, people, _ in pictures]
+    # the teacher's layout decides: a joint that it never gives is not shared
+    shared = torch.stack(seen).any(dim=0)
+
+    truth, visible = torch.cat([p for p, *_ in pictures]), torch.cat([v for _, v, *_ in pictures]) & shared
+    methods = {}
+    for name, at in (("teacher", 2), ("student", 3)):
+        assigned = [_assign(picture[0], picture[1] & shared, picture[at]) for picture in pictures]
+        methods[name] = tuple(map(torch.cat, zip(*assigned, strict=True)))
+    both_found = methods["teacher"][2] & methods["student"][2]
+    both_visible = visible & methods["teacher"][1] & methods["student"][1]
+    annotated = visible.any(dim=-1)
+    rows = []
+    for name, (px, given, found) in methods.items():
+        iou, mpjpe, pck = BoxIoU(), MPJPE(), PCK2D()
+        iou.update(px[both_found], truth[both_found], both_visible[both_found])
+        mpjpe.update(px[both_found], truth[both_found], both_visible[both_found])
+        # a joint or a person that is absent is a miss
+        pck.update(torch.where(given[..., None], px, torch.inf), truth, visible)
+        rows.append(
+            {
+                "method": name,
+                "annotated": int(annotated.sum()),
+                "found": int((found & annotated).sum()),
+                "iou": iou.compute().item(),
+                "mpjpe_2d": mpjpe.compute().item(),
+                "pck_2d": pck.compute().item(),
+            }
+        )
+    names = [joint for joint, is_shared in zip(SKELETON.names, shared.tolist(), strict=True) if is_shared]
+    notes = [
+        f"{len(pictures)} pictures; joints: {', '.join(names)}.",
+        "IoU and 2D-MPJPE (px): people and joints that both gave. 2D-PCK (percent): all annotated, absent is a miss.",
+    ]
+    print_table("Teacher against student in 2D", rows, list(rows[0]), notes)
+    content = {
+        "pictures": len(pictures),
+        "joints": names,
+        **{r["method"]: {key: value for key, value in r.items() if key != "method"} for r in rows},
+    }
+    write_table(out, "2d", rows, content)
+
+
+_Picture = tuple[Tensor, Tensor, PicturePeople, PicturePeople]
+
+
+def _common_pictures(annotations: Path, predictions: Path) -> Iterable[_Picture]:
+    """(joints (P, 15, 2) px, visible (P, 15), teacher's people, student's people) of every picture read by both.
+
+    All in pixels of the annotated picture, in the joints of `SKELETON`.
+    """
+    for name, size, points, visible in _annotated_pictures(Path(annotations)):
+        student = Path(predictions) / name
+        files = [student.with_suffix(".teacher.json"), student]
+        if all(file.is_file() for file in files):
+            people = (read_picture_people(file) for file in files)
+            scaled = (p._replace(px=p.scaled_px(size), size=size) for p in people)
+            yield points, visible, *scaled
+
+
+def _annotated_pictures(annotations: Path) -> Iterable[tuple[str, tuple[int, int], Tensor, Tensor]]:
+    """(path of the prediction below its folder, size, joints (P, 15, 2), visible (P, 15)) of every picture."""
+    if annotations.is_dir():
+        for folder in mupots.find_sequences(annotations):
+            sequence = mupots.read_sequence(folder)
+            points, visible = MUPOTS_17.to_skeleton(sequence.annot2)
+            for frame, valid in enumerate(sequence.valid):
+                size = mupots.official_size(folder.name)
+                yield f"{folder.name}/img_{frame:06d}.json", size, points[frame, valid], visible[frame, valid]
+        return
+    content = read_annotations(annotations)
+    for image in content["images"]:
+        people = [person["keypoints"] for person in content["annotations"] if person["image_id"] == image["id"]]
+        keypoints = torch.tensor(people, dtype=torch.float64).reshape(-1, len(COCO_17), 3)
+        keypoints = keypoints[(keypoints[..., 2] > 0).any(dim=1)]
+        points, visible = COCO_17.to_skeleton(keypoints[..., :2], keypoints[..., 2] > 0)
+        yield f"{Path(image['file_name']).stem}.json", (image["width"], image["height"]), points, visible
+
+
+def _assign(points: Tensor, visible: Tensor, people: PicturePeople) -> tuple[Tensor, Tensor, Tensor]:
+    """(px (P, 15, 2), given (P, 15), found (P,)) of the people assigned to the annotated ones."""
+    matching = assign_people(points, visible, people.px, people.visible)
+    found = matching >= 0
+    px, given = torch.zeros_like(points), torch.zeros_like(visible)
+    px[found], given[found] = people.px[matching[found]], people.visible[matching[found]]
+    return px, given, found

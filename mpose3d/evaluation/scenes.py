@@ -1,0 +1,84 @@
+"""`mpose3d evaluate scenes`: scenes made of motion capture, lifted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from mpose3d.data.mocap import read_motion_capture
+from mpose3d.geometry.camera import Camera
+from mpose3d.lifting import Through, lift_people, read_lifter
+from mpose3d.metrics.modules import MPJPE, MRPE, PMPJPE
+from mpose3d.networks.keypoint_lifter import REFINE, enough_joints
+from mpose3d.poses.artificial import MotionCapturePoses
+from mpose3d.poses.scenes import SceneSampler
+from mpose3d.skeleton import SKELETON
+from mpose3d.visualise.tables import print_table, write_table
+
+# Scenes of motion capture are seen by the fixed camera, in square pictures of this many pixels, ...
+_SCENE_SIZE = 1000
+# ... from all sides; leaning to any side, which is how cameras above, below and askew see upright people; a fifth of
+# the people turned anyhow, lying and upside down; from an eighth of the picture's height to larger than it
+_VIEWPOINTS = {"tilt": 20.0, "free_rotation": 0.2, "height": (0.125, 1.2)}
+# part of what a seed means: another number gives other scenes
+_SCENES_AT_ONCE = 100
+
+
+def evaluate_scenes(
+    mocap: Path,
+    scenes: int = 200,
+    seed: int = 0,
+    people: tuple[int, int] = (1, 4),
+    through: Through = "keypoints",
+    weights: str | None = None,
+    layout: str = "mupots",
+    body_models: Path | None = None,
+    refine: int = REFINE,
+    device: str = "cpu",
+    out: Path | None = None,
+) -> None:
+    """Scenes made of motion capture: their 2D people are lifted, and compared with the truth.
+
+    Poses are frames as they are, with the skeleton's bones (stature 1.7 m); joints outside the picture are missing.
+
+    Args:
+        mocap: motion capture that `read_motion_capture` takes (docs/data.md): npz, BVH, C3D, AMC, or a folder of them.
+        scenes: how many.
+        seed: the same seed gives the same scenes.
+        people: fewest and most people in a scene.
+        through: as in `mpose3d lift`.
+        weights: the network; default: those that ship.
+        layout: joints of plain arrays in npz files.
+        body_models: folder of SMPL model files, for AMASS.
+        refine: as in `mpose3d lift`.
+        device: where to run the network, "cpu" or "cuda".
+        out: folder for scenes.csv and scenes.json.
+    """
+    if scenes < 1:
+        raise ValueError(f"--scenes is how many scenes to make, not {scenes}")
+    poses = torch.cat(list(read_motion_capture(mocap, layout, body_models).values()))
+    camera = Camera.for_image(_SCENE_SIZE, _SCENE_SIZE)
+    sampler = SceneSampler(
+        MotionCapturePoses(poses, mirror=False), camera, _SCENE_SIZE, people=tuple(people), **_VIEWPOINTS
+    )
+    network = read_lifter(through, weights).to(device)
+    generator = torch.Generator().manual_seed(seed)
+    metrics = {"mpjpe": MPJPE(SKELETON.root), "pmpjpe": PMPJPE(), "root_error": MRPE(SKELETON.root)}
+    found, annotated = 0, 0
+    for start in range(0, scenes, _SCENES_AT_ONCE):
+        sample = sampler.sample(min(_SCENES_AT_ONCE, scenes - start), generator)
+        scene, person = (sample.valid & enough_joints(sample.drawn)).nonzero(as_tuple=True)
+        truth, drawn = sample.joints[scene, person], sample.drawn[scene, person]
+        lifted = lift_people(network, camera.project(truth), drawn, scene, [camera] * len(sample.valid), refine)
+        for metric in metrics.values():
+            metric.update(lifted.joints.cpu(), truth)
+        found, annotated = found + len(truth), annotated + int(sample.valid.sum())
+    figures = {name: metric.compute().item() for name, metric in metrics.items()}
+    figures |= {"found": found, "annotated": annotated}
+    notes = [
+        f"{scenes} scenes of {people[0]} to {people[1]} people (seed {seed}) from {len(poses)} frames of {mocap}.",
+        "Found: people with enough joints in the picture to be lifted; all 15 joints of theirs are scored.",
+    ]
+    print_table(f"Scenes of motion capture, lifted through {through} (mm)", [figures], list(figures), notes)
+    write_table(out, "scenes", [figures], figures)
