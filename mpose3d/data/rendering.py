@@ -226,9 +226,7 @@ def _of_region(region: str, device: torch.device) -> Bool[Tensor, " k"]:
     return torch.tensor([part.region == region for part in _PARTS], device=device)
 
 
-def _people(
-    joints: Float[Tensor, "b p 15 3"], valid: Bool[Tensor, "b p"], dyed: bool, random: _Random
-) -> _Capsules:
+def _people(joints: Float[Tensor, "b p 15 3"], valid: Bool[Tensor, "b p"], dyed: bool, random: _Random) -> _Capsules:
     """People as capsules, in clothes of their own: k = p times the parts of a body."""
     people, parts, device = valid.shape, len(_PARTS), random.device
     torso, head = _of_region("torso", device), _of_region("head", device)
