@@ -21,19 +21,25 @@ class RenderedWorld(SyntheticScenes):
     Args:
         gives: "photographs" for images alone; "labelled" for images with 2D joints, for the stage `teacher`.
         layout: joints of "labelled", a key of `LAYOUTS`.
+        dyed: see `render`.
         scenes: see `SyntheticScenes`.
     """
 
     def __init__(
-        self, gives: Literal["photographs", "labelled"] = "photographs", layout: str = "mpose3d", **scenes: Any
+        self,
+        gives: Literal["photographs", "labelled"] = "photographs",
+        layout: str = "mpose3d",
+        dyed: bool = False,
+        **scenes: Any,
     ) -> None:
         super().__init__(**scenes)
         self.gives = gives
         self.layout = LAYOUTS[layout]
+        self.dyed = dyed
 
     def make(self, split: int, generator: torch.Generator) -> Photographs | LabelledPhotographs | RenderedScenes:
         scenes = super().make(split, generator)
-        image = render(scenes, self.camera, self.input_size, generator)
+        image = render(scenes, self.camera, self.input_size, generator, self.dyed)
         if self.gives == "labelled":
             points, visible = self.layout.from_skeleton(self.camera.project(scenes.joints), scenes.drawn)
             return LabelledPhotographs(image, points, visible, torch.ones_like(image[:, :1]))

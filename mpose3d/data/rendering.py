@@ -32,6 +32,9 @@ _SPINE = SKELETON.bone_lengths[SKELETON.index("neck")]
 
 # columns of a person's palette
 _SKIN, _HAIR, _SHIRT, _TROUSERS, _SHOES = range(5)
+# dyes of the right and left limbs of people whose sides are told apart, and how much of a limb's own colour they cover
+_SIDES = {"r_": (0.9, 0.15, 0.1), "l_": (0.1, 0.25, 0.95)}
+_DYE = 0.75
 
 
 class _Part(NamedTuple):
@@ -130,7 +133,9 @@ class _Random:
 
 
 @torch.no_grad()
-def render(scenes: Scenes, camera: Camera, size: int, generator: torch.Generator) -> Float[Tensor, "b 3 size size"]:
+def render(
+    scenes: Scenes, camera: Camera, size: int, generator: torch.Generator, dyed: bool = False
+) -> Float[Tensor, "b 3 size size"]:
     """Images of scenes: float32 RGB in [0, 1] on the generator's device.
 
     Every joint of valid people is drawn, whatever `scenes.drawn` says; what the border cuts off or a nearer body hides
@@ -141,6 +146,8 @@ def render(scenes: Scenes, camera: Camera, size: int, generator: torch.Generator
         scenes: people in camera space.
         camera: the camera of an image of `size` pixels.
         size: side of the images in pixels.
+        dyed: arms and legs are reddish on the right and bluish on the left, so that sides can be told where a person is
+            too small for the face to be seen. Else nothing else changes.
 
     Raises:
         ValueError: `size` is not positive, or the people are not (b, p, 15, 3).
@@ -152,7 +159,7 @@ def render(scenes: Scenes, camera: Camera, size: int, generator: torch.Generator
     random = _Random(generator)
     with torch.autocast(random.device.type, enabled=False):
         joints, valid = scenes.joints.to(random.device, torch.float32), scenes.valid.to(random.device)
-        people, things = _people(joints, valid, random), _things(len(joints), random)
+        people, things = _people(joints, valid, dyed, random), _things(len(joints), random)
         capsules = _Capsules(*(torch.cat(pair, dim=1) for pair in zip(people, things, strict=True)))
         background = _background(len(joints), size, random)
         return _through_lens(_draw(capsules, background, camera, random), random)
@@ -219,7 +226,7 @@ def _of_region(region: str, device: torch.device) -> Bool[Tensor, " k"]:
     return torch.tensor([part.region == region for part in _PARTS], device=device)
 
 
-def _people(joints: Float[Tensor, "b p 15 3"], valid: Bool[Tensor, "b p"], random: _Random) -> _Capsules:
+def _people(joints: Float[Tensor, "b p 15 3"], valid: Bool[Tensor, "b p"], dyed: bool, random: _Random) -> _Capsules:
     """People as capsules, in clothes of their own: k = p times the parts of a body."""
     people, parts, device = valid.shape, len(_PARTS), random.device
     torso, head = _of_region("torso", device), _of_region("head", device)
@@ -266,6 +273,9 @@ def _people(joints: Float[Tensor, "b p 15 3"], valid: Bool[Tensor, "b p"], rando
     frequency = torch.where(random.chance(*people, 5, 2, of=0.6), 2 * math.pi / period, 0.0)
     high, low = [part.high for part in _PARTS], [part.low for part in _PARTS]
     marks, mark_colours = _marks(palette, random)
+    colours = palette[..., low, :], palette[..., high, :], pattern[..., high, :]
+    if dyed:
+        colours = tuple(_dyed(colour) for colour in colours)
 
     capsules = _Capsules(
         start=start,
@@ -276,9 +286,9 @@ def _people(joints: Float[Tensor, "b p 15 3"], valid: Bool[Tensor, "b p"], rando
         axes=axes,
         seam=seam.expand(*people, parts, 3),
         split=split,
-        low=palette[..., low, :],
-        high=palette[..., high, :],
-        pattern=pattern[..., high, :],
+        low=colours[0],
+        high=colours[1],
+        pattern=colours[2],
         frequency=frequency[..., high, :],
         fused=torch.where(torso, 0.75, 0.0).expand(*people, parts),
         marks=marks,
@@ -300,6 +310,16 @@ def _palette(people: tuple[int, int], random: _Random) -> Float[Tensor, "b p 5 3
     hair = random.between(*people, colours=((0.06, 0.05, 0.05), (0.3, 0.18, 0.1), (0.8, 0.65, 0.4), (0.6, 0.6, 0.6)))
     hair = torch.where(random.chance(*people, 1, of=0.05), skin, hair)
     return torch.cat([skin[..., None, :], hair[..., None, :], random.colours(*people, 3)], dim=-2)
+
+
+def _dyed(colours: Float[Tensor, "b p k 3"]) -> Float[Tensor, "b p k 3"]:
+    """Colours of parts, those of right and left limbs under the dye of their side."""
+    dyes = torch.zeros(len(_PARTS), 4)
+    for row, part in zip(dyes, _PARTS, strict=True):
+        if part.region != "torso" and part.start[:2] in _SIDES:
+            row[:] = torch.tensor([*_SIDES[part.start[:2]], _DYE])
+    dyes = dyes.to(colours)
+    return torch.lerp(colours, dyes[:, :3], dyes[:, 3:])
 
 
 def _marks(palette: Tensor, random: _Random) -> tuple[Float[Tensor, "b p k 3 4"], Float[Tensor, "b p k 3 3"]]:

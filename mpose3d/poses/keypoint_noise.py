@@ -33,18 +33,23 @@ class KeypointNoise:
         outliers: fraction of joints that are thrown by `throw`.
         throw: standard deviation of such an error.
         swapped: fraction of people whose arms have left and right exchanged, and of those whose legs have.
+        inverted: fraction of joints that are seen where their twin on the other side is ("inversion" of Ronchi and
+            Perona, ICCV 2017): both may then be in one place.
         missing: largest chance that a joint is missing; each person's is uniform between 0 and it.
         headless: fraction of people without the top of the head: COCO's detectors do not know it.
         half: fraction of people of whom only the upper half is seen.
+        midpoints: pelvis and neck are made of hips and shoulders; else they are detected as the others are.
     """
 
     jitter: float = 0.05
     outliers: float = 0.01
     throw: float = 0.4
     swapped: float = 0.01
+    inverted: float = 0.0
     missing: float = 0.3
     headless: float = 0.5
     half: float = 0.08
+    midpoints: bool = True
 
     def __call__(
         self,
@@ -52,7 +57,7 @@ class KeypointNoise:
         visible: Bool[Tensor, "n 15"],
         generator: torch.Generator | None = None,
     ) -> tuple[Float[Tensor, "n 15 2"], Bool[Tensor, "n 15"]]:
-        """Joints as a detector would give them, and which it gives; pelvis and neck stay midpoints."""
+        """Joints as a detector would give them, and which it gives."""
         people, device = len(joints_px), joints_px.device
 
         def uniform(*shape: int) -> Tensor:
@@ -68,11 +73,16 @@ class KeypointNoise:
         for limbs in (_ARMS, _LEGS):
             exchanged = (uniform(people, 1, 1) < self.swapped) & torch.tensor(limbs, device=device)[:, None]
             joints = torch.where(exchanged, joints[:, list(SKELETON.mirror)], joints)
+        if self.inverted > 0:
+            inverted = uniform(people, len(SKELETON), 1) < self.inverted
+            joints = torch.where(inverted, joints[:, list(SKELETON.mirror)], joints)
         visible = visible & (uniform(people, len(SKELETON)) >= self.missing * uniform(people, 1))
         upper = torch.tensor(_UPPER, device=device)
         visible = visible & (upper | (uniform(people, 1) >= self.half))
         headless = uniform(people) < self.headless
         visible[:, _HEAD] &= ~headless
+        if not self.midpoints:
+            return joints, visible
         for middle, sides in (("neck", "shoulder"), ("pelvis", "hip")):
             at, pair = SKELETON.index(middle), SKELETON.indices(f"r_{sides}", f"l_{sides}")
             joints[:, at] = joints[:, pair].mean(1)

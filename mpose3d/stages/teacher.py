@@ -33,7 +33,7 @@ class TeacherStage(Stage):
     ) -> None:
         super().__init__(**optimizer)
         self.save_hyperparameters(ignore=["teacher"])
-        self.teacher = teacher
+        self.teacher = teacher.to(memory_format=torch.channels_last)  # on a CPU a fifth to a third faster
         self.sigma = sigma
         self.peaks = peaks
 

@@ -150,6 +150,20 @@ def test_the_front_of_the_torso_differs_from_its_back():
     assert ((front - back)[torso].abs().amax((1, 2, 3)) > 0.1).float().mean() > 0.8
 
 
+@pytest.mark.parametrize("yaw", [0.0, math.pi])
+def test_dyed_limbs_tell_the_sides_and_nothing_else_changes(yaw):
+    person = standing(yaw)
+    scenes = together(person, copies=24)
+    plain, dyed = (render(scenes, CAMERA, SIZE, seeded(), dyed) for dyed in (False, True))
+    for name in ("elbow", "wrist", "knee"):
+        right, left = (colour_at(dyed, person[SKELETON.index(f"{side}_{name}")]) for side in "rl")
+        assert (right[:, 0] > right[:, 2]).all() and (left[:, 2] > left[:, 0]).all()  # reddish, bluish
+    for name in ("head_top", "pelvis"):
+        point = person[SKELETON.index(name)]
+        torch.testing.assert_close(colour_at(dyed, point), colour_at(plain, point), rtol=0, atol=0.02)
+    torch.testing.assert_close(dyed[..., :10], plain[..., :10])
+
+
 @pytest.mark.parametrize("depth", [1500.0, 3000.0])
 def test_near_and_far_people_keep_their_size(depth):
     people = together(standing(0.0, depth=depth), copies=8)

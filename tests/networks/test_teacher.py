@@ -514,10 +514,10 @@ def test_bad_files_say_what_and_where(tmp_path: Path) -> None:
 
 def test_small_teacher_is_small() -> None:
     with torch.device("meta"):
-        teacher = SmallTeacher()
+        teacher = SmallTeacher(width=32)
     with FlopCounterMode(display=False) as counter:
         teacher(torch.empty(1, 3, 112, 112, device="meta"))
-    assert counter.get_total_flops() / 2 < 100e6
+    assert counter.get_total_flops() / 2 < 120e6
 
 
 def test_small_teacher_learns(generator: torch.Generator) -> None:

@@ -55,6 +55,26 @@ def test_fractions_are_those_that_were_asked_for(generator):
     assert torch.equal(exchanged, (noisy[:, SKELETON.index("r_ankle")] == joints[:, SKELETON.index("l_ankle")]).all(-1))
 
 
+def test_inverted_joints_are_where_their_twins_are(generator):
+    joints, visible = people(generator)
+    noisy, _ = KeypointNoise(**NONE | {"inverted": 0.3}, midpoints=False)(joints, visible, generator)
+    knees = [
+        (noisy[:, a] == joints[:, b]).all(-1)
+        for a, b in (SKELETON.indices("r_knee", "l_knee"), SKELETON.indices("l_knee", "r_knee"))
+    ]
+    assert all(abs(inverted.float().mean() - 0.3) < 0.03 for inverted in knees)
+    assert abs((knees[0] & ~knees[1]).float().mean() - 0.21) < 0.03  # both in one place
+    assert torch.equal(noisy[:, SKELETON.root], joints[:, SKELETON.root])
+
+
+def test_pelvis_and_neck_may_be_joints_like_others(generator):
+    joints, visible = people(generator)
+    noisy, seen = KeypointNoise(jitter=0.1, missing=0.4, midpoints=False)(joints, visible, generator)
+    pair = SKELETON.indices("r_hip", "l_hip")
+    assert not torch.allclose(noisy[:, SKELETON.root], noisy[:, pair].mean(1))
+    assert (seen[:, SKELETON.root] & ~seen[:, pair].all(1)).any()
+
+
 def test_what_was_hidden_stays_hidden(generator):
     joints, visible = people(generator)
     visible[:, 3] = False
