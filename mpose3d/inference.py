@@ -40,6 +40,9 @@ SEEN_REFINE = 1
 # of which the sides of an image without its bars are: that of MoveNet, and of the stride of any teacher
 _MULTIPLE = 32
 
+# pixels of the bars that are read all the same: somebody whom the border cuts is missed right at the edge of the input
+_MARGIN = 32
+
 # people are upright more often than not: who is seen in a picture that was turned counts a little less against somebody
 # in the same place, and has to be surer to count at all, since patterns of any kind look like somebody from one side
 _UPRIGHT_FIRST, _SURER = 0.9, 0.65
@@ -186,7 +189,7 @@ class PeopleReader:
         return {"version": FORMAT, "size": list(box.size), "skeleton": skeleton_json(), "people": people}
 
     def _trimmed(self, image: np.ndarray, box: Letterbox) -> tuple[np.ndarray, Letterbox]:
-        return trimmed(image, box, _MULTIPLE) if self._trims else (image, box)
+        return trimmed(image, box, _MULTIPLE, _MARGIN) if self._trims else (image, box)
 
     def _batch(self, image: np.ndarray) -> Tensor:
         return to_tensor(image)[None].to(next(self.network.parameters()).device)

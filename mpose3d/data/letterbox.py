@@ -91,11 +91,18 @@ def letterbox(image: np.ndarray, side: int) -> tuple[np.ndarray, Letterbox]:
     return warp(image, box.matrix, side), box
 
 
-def trimmed(image: np.ndarray, box: Letterbox, multiple: int) -> tuple[np.ndarray, Letterbox]:
-    """A letterboxed picture (side, side, 3) without the bars that sides of a multiple of `multiple` pixels do not need,
-    for networks that read any rectangle."""
+def trimmed(image: np.ndarray, box: Letterbox, multiple: int, margin: int = 0) -> tuple[np.ndarray, Letterbox]:
+    """A letterboxed picture (side, side, 3) with less of its bars, for networks that read any rectangle.
+
+    Args:
+        image, box: as of `letterbox`.
+        multiple: pixels that the sides are a multiple of.
+        margin: pixels of a bar that stay at least.
+    """
     side = len(image)
-    width, height = (min(side, multiple * math.ceil(box.scale * length / multiple)) for length in box.size)
+    width, height = (
+        min(side, multiple * math.ceil((box.scale * length + 2 * margin) / multiple)) for length in box.size
+    )
     left, top = (side - width) // 2, (side - height) // 2
     part = image[top : top + height, left : left + width]
     return part, replace(box, offset=(box.offset[0] - left, box.offset[1] - top))

@@ -95,6 +95,10 @@ def test_trimmed_of_bars_the_picture_is_whole_and_where_the_letterbox_says(width
     low, high = of_part.to_input(corners)
     assert (low >= -0.5 - 1e-9).all() and (high <= np.array(part.shape[1::-1]) - 0.5 + 1e-9).all()
     assert min(part.shape[:2]) - (high - low).min() < 32
+    wider, of_wider = trimmed(square, box, 32, margin=20)
+    assert wider.shape[0] % 32 == 0 == wider.shape[1] % 32
+    kept, whole = of_wider.to_input(corners[0]) + 0.5, box.to_input(corners[0]) + 0.5
+    assert (kept >= np.minimum(20, whole) - 1e-9).all()
     # the same pixel of the picture is the same pixel
     x, y = np.round(box.to_input(np.array([width / 2, height / 2]))).astype(int)
     left, top = np.round(np.array([x, y]) + np.array(of_part.offset) - np.array(box.offset)).astype(int)
