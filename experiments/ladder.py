@@ -69,8 +69,12 @@ _SCENES = f"{_D}.scenes.init_args"
 #: where the scenes of a stage are configured
 _PEOPLE = {"lift": _D, "phase1": _SCENES, "phase2": _SCENES}
 _MAPS = ("annotated", "hmpaf")
-_MOTION = (f"{_D}.artificial=0", f"{_D}.seated=0")
 _LONGER = (f"{_D}.batches=500", f"{_T}.max_epochs=1", f"{_S}.learning_rate=5.0e-4")
+
+
+def _motion_alone(stage: str) -> tuple[str, ...]:
+    """Scenes of motion capture, without artificial and seated poses."""
+    return f"{_PEOPLE[stage]}.artificial=0", f"{_PEOPLE[stage]}.seated=0"
 
 
 def _longer(*changes: str) -> Row:
@@ -85,12 +89,12 @@ def _scratch(*changes: str, fine: bool = False) -> Row:
 
 def _phase1_at_once(start: str, fine: bool = False) -> Row:
     """Phase 1 from D_syn of motion capture alone, without distillation before it."""
-    changes = (f"{_T}.max_steps=450", f"{_SCENES}.batches=450", f"{_SCENES}.artificial=0", f"{_SCENES}.seated=0")
+    changes = (f"{_T}.max_steps=450", f"{_SCENES}.batches=450", *_motion_alone("phase1"))
     return Row("phase1", changes, start, fine=fine)
 
 
 def _phase2_at_once(start: str, fine: bool = False) -> Row:
-    return Row("phase2", (f"{_SCENES}.artificial=0", f"{_SCENES}.seated=0"), start, fine=fine)
+    return Row("phase2", _motion_alone("phase2"), start, fine=fine)
 
 
 def _phase1(*changes: str) -> Row:
@@ -111,7 +115,11 @@ LADDER: dict[str, Row] = {
     "e, motion capture alone": _phase2_at_once("d, motion capture alone"),
     # the same with twice the grid
     "a, grid of 28": Row(
-        "lift", (f"{_D}.batches=1000", f"{_T}.max_epochs=12", *_MOTION), "e, motion capture alone", _MAPS, fine=True
+        "lift",
+        (f"{_D}.batches=1000", f"{_T}.max_epochs=12", *_motion_alone("lift")),
+        "e, motion capture alone",
+        _MAPS,
+        fine=True,
     ),
     "d, grid of 28": _phase1_at_once("a, grid of 28", fine=True),
     "e, grid of 28": _phase2_at_once("d, grid of 28", fine=True),
@@ -119,7 +127,7 @@ LADDER: dict[str, Row] = {
 
 ABLATIONS: dict[str, Row] = {
     "artificial poses alone": _longer(f"{_D}.artificial=1"),
-    "motion capture alone": _longer(*_MOTION),
+    "motion capture alone": _longer(*_motion_alone("lift")),
     "no recon_canonical, no recon_rotation": _longer(
         f"{_S}.weights.recon_canonical=0", f"{_S}.weights.recon_rotation=0"
     ),
@@ -163,7 +171,7 @@ def command(name: str, data: Data, out: Path) -> list[str]:
     words += [f"{_S}.teacher.init_args.weights={data.teacher}"]
     if not row.fine:
         words.append(f"{_S}.network.init_args.fine=false")
-        words += [f"{place}.crowding={1 / 14}" for stage, place in _PEOPLE.items() if stage == row.stage]
+        words += [f"{_PEOPLE[row.stage]}.crowding={1 / 14}"] if row.stage in _PEOPLE else []
     if row.start is not None:
         words.append(f"{_S}.init={start_of(name, data, out)}")
     return [*words, *row.changes]
@@ -181,9 +189,9 @@ def finer(coarse: Path, fine: Path) -> None:
     """The network of a grid of 14 with one of 28: its weights, and random ones for the layers that it lacks."""
     network = CrossModalNetwork.from_file(coarse)
     torch.manual_seed(0)
-    finer = CrossModalNetwork(**network.settings | {"fine": True})
-    finer.load_state_dict(finer.state_dict() | network.state_dict())
-    finer.save(fine)
+    larger = CrossModalNetwork(**network.settings | {"fine": True})
+    larger.load_state_dict(larger.state_dict() | network.state_dict())
+    larger.save(fine)
 
 
 def network_of(name: str, data: Data, out: Path) -> Path:
@@ -209,8 +217,9 @@ def train(name: str, data: Data, out: Path) -> dict[str, float]:
     if not trained.is_file():
         if row.start is not None:
             train(row.start, data, out)
-            if row.fine and not ROWS[row.start].fine:
-                finer(network_of(row.start, data, out), start_of(name, data, out))
+            source, start = network_of(row.start, data, out), start_of(name, data, out)
+            if start != source:
+                finer(source, start)
         began = time.time()
         subprocess.run([sys.executable, "-m", "mpose3d", *command(name, data, out)], check=True)
         minutes = (time.time() - began) / 60

@@ -17,7 +17,7 @@ from mpose3d import assets
 from mpose3d.data.letterbox import IMAGE_SUFFIXES, Letterbox, read_letterboxed, to_tensor, trimmed
 from mpose3d.geometry.camera import Camera
 from mpose3d.lifting import read_lifter
-from mpose3d.metrics.functional import bounding_box
+from mpose3d.metrics.functional import bounding_box, box_intersection
 from mpose3d.networks.backends import Backend, Precision, accelerate
 from mpose3d.networks.cross_modal import CrossModalNetwork, Detection
 from mpose3d.networks.keypoint_lifter import KeypointLifter, enough_joints
@@ -216,12 +216,9 @@ def _of_all_positions(
     points, visible, score = (in_order(part, order) for part in (points, visible, score))
     # whoever lies mostly within the box of somebody better, seen in another position, is the same person
     box = bounding_box(points, visible)
-    shared = (
-        torch.minimum(box[:, :, None, 2:], box[:, None, :, 2:])
-        - torch.maximum(box[:, :, None, :2], box[:, None, :, :2])
-    ).clamp_min(0)
+    shared = box_intersection(box[:, :, None], box[:, None])
     area = (box[..., 2:] - box[..., :2]).prod(-1)
-    same = shared.prod(-1) > 0.5 * torch.minimum(area[:, :, None], area[:, None, :])
+    same = shared > 0.5 * torch.minimum(area[:, :, None], area[:, None, :])
     again = (same & (turn[:, :, None] != turn[:, None, :])).tril(-1).any(-1)
     first = again.long().argsort(dim=1, stable=True)
     visible, score = visible & ~again[..., None], torch.where(again, 0, score)

@@ -44,22 +44,13 @@ LONG = ("teacher", "aae", "lifter")
 
 #: the small world of the configs, with a seed that none of them has
 UNSEEN = RenderedWorld(
-    input_size=112,
-    people=(1, 2),
-    height=(0.7, 1.0),
-    margin=0.3,
-    tilt=10.0,
-    free_rotation=0.0,
-    batch_size=32,
-    val_batches=4,
-    seed=2**20,
-    dyed=True,
+    **yaml.safe_load((HERE / "teacher.yaml").read_text())["data"]["init_args"]
+    | {"gives": "photographs", "batch_size": 32, "val_batches": 4, "seed": 2**20}
 )
 
 
 def train(out: Path, long: bool = False, overrides: list[str] | None = None) -> None:
     """Run the stages by the command that users run."""
-    prior = f"prior={out}/aae/checkpoints/last.ckpt"
     for stage in LONG if long else STAGES:
         configs = [HERE.parent / "base.yaml", HERE / "base.yaml", HERE / f"{stage}.yaml"]
         flags = [f"--trainer.logger.init_args.save_dir={out}"]
@@ -67,7 +58,7 @@ def train(out: Path, long: bool = False, overrides: list[str] | None = None) -> 
             configs.append(HERE / "network.yaml")
             flags.append(f"--model.init_args.teacher.init_args.weights={out}/teacher/checkpoints/last.ckpt")
         if stage in ("distill", "phase1", "phase2", "lifter"):
-            flags.append(f"--model.init_args.network.init_args.{prior}")
+            flags.append(f"--model.init_args.network.init_args.prior={out}/aae/checkpoints/last.ckpt")
         if stage == "phase1":
             flags.append(f"--model.init_args.init={out}/distill/network.safetensors")
         if stage == "phase2":

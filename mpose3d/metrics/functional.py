@@ -139,10 +139,14 @@ def bounding_box(
     return torch.where(visible.any(dim=-2), torch.cat([low, high], dim=-1), torch.nan)
 
 
+def box_intersection(a: Float[Tensor, "*#batch 4"], b: Float[Tensor, "*#batch 4"]) -> Float[Tensor, "*batch"]:
+    """Area that boxes (x0, y0, x1, y1) share; NaN where a box is NaN."""
+    return (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp_min(0).prod(dim=-1)
+
+
 def box_iou(a: Float[Tensor, "*batch 4"], b: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch"]:
     """Intersection over union of boxes (x0, y0, x1, y1), 0 to 1; 0 where both have no area, NaN where a box is NaN."""
-    sides = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp_min(0)
-    intersection = sides.prod(dim=-1)
+    intersection = box_intersection(a, b)
     area_a, area_b = ((box[..., 2:] - box[..., :2]).prod(dim=-1) for box in (a, b))
     union = area_a + area_b - intersection
     return torch.where(union == 0, 0, intersection / union)

@@ -155,6 +155,13 @@ def test_batches_do_not_depend_on_workers(mupots_root: Path) -> None:
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
+def test_no_names_are_all_sequences(mupots_root: Path) -> None:
+    for names in (None, []):
+        data = MupotsDataModule(str(mupots_root), sequences=names)
+        data.setup()
+        assert [sequence.name for sequence in data.dataset.sequences] == ["TS1", "TS6"]
+
+
 def test_missing_sequences_and_pictures(mupots_root: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no annotation of TS7, only of TS1, TS6"):
         MupotsDataModule(str(mupots_root), sequences=["TS1", "TS7"]).setup()
