@@ -126,7 +126,7 @@ def local_to_canonical(p_l: Tensor, lengths: Tensor | None = None) -> Tensor:
     directions, position = torch.zeros_like(p_l), torch.zeros_like(p_l)
     for level in _LEVELS:
         frames = _local_frames(_parent_limb(directions, level))
-        along = (frames @ p_l[..., level, :, None]).squeeze(-1)
+        along = (frames @ take(p_l, level)[..., None]).squeeze(-1)
         index = constant(level, p_l.device)
         directions = directions.index_copy(-2, index, along)
         start = take(position, [_PARENTS[j] for j in level])

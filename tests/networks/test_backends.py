@@ -118,7 +118,9 @@ def test_what_a_cpu_does_not_have_is_refused(whole):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("backend", ["eager", "cudagraph"])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
-def test_gpu_equals_cpu(whole, backend, precision):
+def test_gpu_equals_cpu(whole, backend, precision, monkeypatch):
+    # TF32 is enough to order nearly equal roots anew
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     images = torch.rand(2, 3, SIDE, SIDE), torch.rand(2, 3, SIDE, SIDE)
     run = accelerate(whole.cuda(), images[0].cuda(), backend, precision)
     found = [run(image.cuda()) for image in images]  # the second call must not write over the first's result
@@ -127,6 +129,6 @@ def test_gpu_equals_cpu(whole, backend, precision):
         with torch.inference_mode():
             expected = whole(image)
         if precision == "float32":
-            assert_same_people(detection, expected, mm=20, px=0.5)  # convolutions in TF32
+            assert_same_people(detection, expected, mm=0.5, px=0.01)
         else:
             assert detection.people.joints.isfinite().all() and detection.people.joints.dtype == torch.float32

@@ -110,7 +110,7 @@ class StaysOnDevice(TorchFunctionMode):
         assert name not in (*self.READ, *self.MADE), f"{name} in the middle of the network"
         if name in ("__getitem__", "__setitem__"):
             parts = args[1] if isinstance(args[1], tuple) else (args[1],)
-            assert not any(isinstance(part, list) for part in parts), "indexed by a list of Python"
+            assert not any(isinstance(part, list | tuple) for part in parts), "indexed by a list of Python"
             masks = [part for part in parts if isinstance(part, Tensor) and part.dtype == torch.bool]
             assert not masks, "indexed by a mask, whose size has to be known"
         return function(*args, **(kwargs or {}))
@@ -132,7 +132,13 @@ def test_nothing_leaves_the_device(rotation, pathway):
 
 def test_the_guard_sees_what_it_should():
     x = torch.rand(3, 3)
-    for bad in (lambda: x.sum().item(), lambda: x[[0, 1]], lambda: x[x > 0], lambda: x.new_tensor([1.0])):
+    for bad in (
+        lambda: x.sum().item(),
+        lambda: x[[0, 1]],
+        lambda: x[..., (0, 1)],
+        lambda: x[x > 0],
+        lambda: x.new_tensor([1.0]),
+    ):
         with StaysOnDevice(), pytest.raises(AssertionError):
             bad()
 
