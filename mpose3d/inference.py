@@ -59,7 +59,8 @@ class PeopleReader:
             "keypoints" by its people k_q, whom the lifter reads one by one.
         teacher_size: side of the teacher's input in pixels.
         max_people: most people, the best.
-        threshold: least score of a person: the probability of a root, by keypoints see `teacher_people`.
+        threshold: least score of a person: the probability of a root, by keypoints see `teacher_people`. By default
+            that of the teacher.
         turned: by keypoints, show the teacher the image in all four positions (`teacher_people`).
         refine: by keypoints, steps of refinement (`KeypointLifter.forward`).
         backend, precision: see `accelerate`; "keypoints" runs the teacher by them.
@@ -72,7 +73,7 @@ class PeopleReader:
         pathway: Pathway = "hmpaf",
         teacher_size: int | None = None,
         max_people: int = 20,
-        threshold: float = 0.5,
+        threshold: float | None = None,
         turned: bool = False,
         refine: int = SEEN_REFINE,
         backend: Backend = "eager",
@@ -85,7 +86,8 @@ class PeopleReader:
             )
         self.teacher, self.network = teacher.eval(), network.eval()
         self.pathway = pathway
-        self.max_people, self.threshold = max_people, threshold
+        self.max_people = max_people
+        self.threshold = teacher.threshold if threshold is None else threshold
         self.turned, self.refine = turned, refine
         if isinstance(network, KeypointLifter):
             self.side = teacher_size or teacher.side
@@ -111,7 +113,7 @@ class PeopleReader:
             )
         self._ratio, self._focal_ratio = self.side / size, network.settings["focal_ratio"]
         self._trims = False
-        self._accelerate(PhotographNetwork(teacher, network, pathway, max_people, threshold), backend, precision)
+        self._accelerate(PhotographNetwork(teacher, network, pathway, max_people, self.threshold), backend, precision)
 
     def _accelerate(self, whole: nn.Module, backend: Backend, precision: Precision) -> None:
         """What runs in one piece: photograph -> people, or -> the maps that are parsed."""
@@ -277,7 +279,6 @@ def infer(
     network = read_lifter("keypoints" if pathway == "keypoints" else "maps", weights)
     teacher = teacher or default_teacher(pathway, max_people)
     teacher_size = teacher_size or default_size(pathway, teacher)
-    threshold = teacher.threshold if threshold is None else threshold
     turned = teacher.upright_only if turned is None else turned
     teacher, network = teacher.to(device), network.to(device)
     reader = PeopleReader(

@@ -66,6 +66,7 @@ def test_the_camera_projects_the_people_onto_the_photograph(network, folder, tmp
     """joints_px, root_px, joints_mm and camera of a file agree to a hundredth of a pixel or so."""
     network.representation.__dict__["perspective"] = "full"
     reader = PeopleReader(SmallTeacher(width=8), network)
+    assert reader.threshold == SmallTeacher.threshold
     box = Letterbox.fit(90, 40, 64)
     people = reader.read(np.zeros((64, 64, 3), np.uint8), box)
     assert len(people.score)

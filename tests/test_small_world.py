@@ -1,4 +1,4 @@
-"""The small world: both runs are commands that work, and people are scored honestly."""
+"""The small world: all runs are commands that work, and people are scored honestly."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from experiments.small.run import LONG, UNSEEN, mean_pose_errors, report, score_people, train
+from experiments.small.run import SCALED, SCALES, UNSEEN, mean_pose_errors, report, score_people, train
 from mpose3d.networks.cross_modal import Detection
 from mpose3d.representations.neural import People, Roots
 from mpose3d.sample import RenderedScenes
@@ -55,11 +55,12 @@ def test_nobody_is_taken_twice(unseen):
     assert row["found"] == 0 and row["read_beside"] == int(unseen.scenes.valid.sum())
 
 
-def test_a_long_run_of_single_steps(tmp_path):
+@pytest.mark.parametrize("scale", SCALES)
+def test_a_run_of_single_steps(scale, tmp_path):
     quick = ["--trainer.limit_train_batches=1", "--trainer.limit_val_batches=0", "--trainer.enable_progress_bar=false"]
-    train(tmp_path, long=True, overrides=[*quick, "--data.init_args.batch_size=8"])
+    train(tmp_path, scale, overrides=[*quick, "--data.init_args.batch_size=8"])
     rows = report(tmp_path)
-    assert all((tmp_path / stage / "checkpoints" / "last.ckpt").exists() for stage in LONG)
+    assert all((tmp_path / stage / "checkpoints" / "last.ckpt").exists() for stage in SCALED)
     assert list(rows) == ["mean pose, true rotation", "teacher's people, lifted", "true 2D, lifted"]
     assert 0.9 < rows["true 2D, lifted"]["found"] <= 1
     assert json.loads((tmp_path / "small_world.json").read_text()).keys() == rows.keys()

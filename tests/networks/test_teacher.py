@@ -540,3 +540,15 @@ def test_small_teacher_learns(generator: torch.Generator) -> None:
         optimiser.step()
         losses.append(loss.item())
     assert losses[-1] < 0.2 * losses[0]
+
+
+def test_a_low_peak_is_no_joint_of_a_small_teacher():
+    teacher = SmallTeacher("mpose3d", width=8)
+    points = torch.rand(1, 1, 15, 2, generator=torch.Generator().manual_seed(0)) * 100 + 10
+    heights = torch.full((1, 1, 15), 0.8)
+    heights[..., 4] = 0.9 * teacher.peak
+    maps = draw(points, torch.ones(1, 1, 15, dtype=torch.bool), teacher.layout, (30, 30), 4, 6.0, heights)
+    seen = teacher.people(maps).visible.any(1)[0]
+    assert not seen[4] and seen.sum() > 8
+    lower = maps._replace(heatmaps=maps.heatmaps * 0.95 * teacher.peak / 0.9)
+    assert not teacher.people(lower).visible.any()

@@ -58,6 +58,8 @@ class Teacher(nn.Module, ABC):
     side = 544
     #: least score of a person
     threshold = 0.3
+    #: least height of a joint's peak
+    peak = 0.1
     #: whether people who lie or stand on their hands are found only where the picture is turned
     upright_only = True
 
@@ -105,7 +107,7 @@ class Teacher(nn.Module, ABC):
 
     def people(self, maps: HMPAF) -> People2D:
         """k_q: what `forward` gives -> people, grouped from the peaks."""
-        return parse(maps, self.layout, self.stride)
+        return parse(maps, self.layout, self.stride, threshold=self.peak)
 
     def score(self, people: People2D) -> Tensor:
         """How sure each person (B, P) is: the mean height of the peaks seen."""

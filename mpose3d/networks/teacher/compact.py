@@ -115,7 +115,8 @@ class CompactTeacher(Teacher):
         self.trunk = CompactTrunk(teacher, settings["rank"])
         self.trunk.load(weights)
         self.teacher = teacher
-        self.side, self.threshold, self.upright_only = teacher.side, teacher.threshold, teacher.upright_only
+        self.side, self.upright_only = teacher.side, teacher.upright_only
+        self.threshold, self.peak = teacher.threshold, teacher.peak
 
     def features(self, image: Tensor) -> Tensor:
         return self.trunk.e.features(image)
