@@ -69,6 +69,8 @@ _SCENES = f"{_D}.scenes.init_args"
 #: where the scenes of a stage are configured
 _PEOPLE = {"lift": _D, "phase1": _SCENES, "phase2": _SCENES}
 _MAPS = ("annotated", "hmpaf")
+#: what D_syn teaches
+_RECON = ("maps", "pose", "canonical", "rotation", "points", "depth", "root")
 _LONGER = (f"{_D}.batches=500", f"{_T}.max_epochs=1", f"{_S}.learning_rate=5.0e-4")
 
 
@@ -144,6 +146,8 @@ ABLATIONS: dict[str, Row] = {
     "phase 1, no distl": _phase1(f"{_S}.weights.distl=0", f"{_S}.weights.distl_root=0"),
     "phase 1, no ss": _phase1(f"{_S}.weights.ss=0"),
     "phase 1, no recon_maps": _phase1(f"{_S}.weights.recon_maps=0"),
+    # all that photographs teach: what H would have if D_syn had an H' of its own
+    "phase 1, no recon": _phase1(*(f"{_S}.weights.recon_{term}=0" for term in _RECON)),
 }
 
 ROWS = LADDER | ABLATIONS
@@ -237,7 +241,7 @@ def measure(
     if "annotated" in inputs:
         lifted = place / "lifted.npz"
         lift(str(_annotated(data, shared)), out=str(lifted), layout="mupots", through="maps", weights=str(weights))
-        figures["annotated"] = mupots_figures(data, lifted)
+        figures["annotated"] = mupots_figures(data.annotations, data.images, lifted)
     teacher = LightweightOpenPose(data.teacher)
     for pathway in ("hmpaf", "image"):
         if pathway not in inputs:
@@ -253,7 +257,7 @@ def measure(
             _copy_teacher(seen, people)
         compare_2d(data.annotations, people, out=people)
         flat = json.loads((people / "2d.json").read_text())
-        figures[pathway] = mupots_figures(data, people) | {
+        figures[pathway] = mupots_figures(data.annotations, data.images, people) | {
             f"{who}_{key}": flat[who][key] for who in ("teacher", "student") for key in ("found", "pck_2d")
         }
     return figures
@@ -275,12 +279,10 @@ def _annotated(data: Data, shared: Path) -> Path:
     return file
 
 
-def mupots_figures(data: Data, predictions: Path) -> dict[str, float]:
+def mupots_figures(annotations: Path, images: Path, predictions: Path) -> dict[str, float]:
     """Both modes of MuPoTS-3D; PMPJPE is the mean over people found."""
-    sequences = sorted(path.name for path in data.images.iterdir() if path.is_dir())
-    everybody, matched = (
-        score_mupots(data.annotations, predictions, mode, sequences)[0] for mode in ("all", "matched")
-    )
+    sequences = sorted(path.name for path in images.iterdir() if path.is_dir())
+    everybody, matched = (score_mupots(annotations, predictions, mode, sequences)[0] for mode in ("all", "matched"))
     parts = matched.sequences.values()
     found = sum(part.found for part in parts)
     return {
