@@ -19,7 +19,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from experiments.bench.drawing import SIZE, STRIDE, scenes
-from experiments.bench.timing import interleaved, print_rows, write_results
+from experiments.bench.timing import devices, interleaved, print_rows, write_results
 from mpose3d.geometry.kinematics import canonical_to_local, local_to_canonical
 from mpose3d.poses.artificial import ArtificialPoses
 from mpose3d.representations.hmpaf import HMPAF, draw, parse
@@ -205,7 +205,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     command = f"python -m experiments.bench.geometry --threads {args.threads}"
     found = []
-    for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+    for device in devices():
         found += kinematics_rows(args.repeats, device, command) + parsing_rows(args.repeats, device, command)
     print_rows(found)
     write_results(args.out, found)

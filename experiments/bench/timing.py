@@ -58,6 +58,11 @@ def interleaved(functions: Mapping[str, Callable[[], object]], repeats: int, war
     return {name: _timing(values) for name, values in seconds.items()}
 
 
+def devices() -> tuple[str, ...]:
+    """What there is to time: the CPU, and a GPU."""
+    return ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+
+
 def _synchronize() -> None:
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.synchronize()
