@@ -15,11 +15,9 @@ import argparse
 import json
 import shlex
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +25,7 @@ import numpy as np
 import torch
 
 from experiments.mupots_keypoints import keypoints
-from experiments.prior_ablations import folder
+from experiments.prior_ablations import folder, mpose3d
 from mpose3d.evaluation.in_2d import compare_2d
 from mpose3d.evaluation.mupots import score_mupots
 from mpose3d.evaluation.scenes import evaluate_scenes
@@ -35,6 +33,7 @@ from mpose3d.inference import infer
 from mpose3d.lifting import lift
 from mpose3d.networks.cross_modal import CrossModalNetwork
 from mpose3d.networks.teacher import LightweightOpenPose
+from mpose3d.stages.cross_modal import LossWeights
 from mpose3d.visualise.tables import markdown_table
 
 HERE = Path(__file__).parent
@@ -70,7 +69,7 @@ _SCENES = f"{_D}.scenes.init_args"
 _PEOPLE = {"lift": _D, "phase1": _SCENES, "phase2": _SCENES}
 _MAPS = ("annotated", "hmpaf")
 #: what D_syn teaches
-_RECON = ("maps", "pose", "canonical", "rotation", "points", "depth", "root")
+_RECON = [field.name for field in fields(LossWeights) if field.name.startswith("recon_")]
 _LONGER = (f"{_D}.batches=500", f"{_T}.max_epochs=1", f"{_S}.learning_rate=5.0e-4")
 
 
@@ -147,7 +146,7 @@ ABLATIONS: dict[str, Row] = {
     "phase 1, no ss": _phase1(f"{_S}.weights.ss=0"),
     "phase 1, no recon_maps": _phase1(f"{_S}.weights.recon_maps=0"),
     # all that photographs teach: what H would have if D_syn had an H' of its own
-    "phase 1, no recon": _phase1(*(f"{_S}.weights.recon_{term}=0" for term in _RECON)),
+    "phase 1, no recon": _phase1(*(f"{_S}.weights.{term}=0" for term in _RECON)),
 }
 
 ROWS = LADDER | ABLATIONS
@@ -225,7 +224,7 @@ def train(name: str, data: Data, out: Path) -> dict[str, float]:
             if start != source:
                 finer(source, start)
         began = time.time()
-        subprocess.run([sys.executable, "-m", "mpose3d", *command(name, data, out)], check=True)
+        mpose3d(*command(name, data, out))
         minutes = (time.time() - began) / 60
         last = torch.load(trained.with_name("checkpoints") / "last.ckpt", map_location="cpu", weights_only=False)
         trained.write_text(json.dumps({"steps": last["global_step"], "minutes": minutes}))

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +20,7 @@ import numpy as np
 
 from experiments.ladder import mupots_figures
 from experiments.mupots_keypoints import keypoints
-from experiments.prior_ablations import folder
+from experiments.prior_ablations import folder, mpose3d
 from mpose3d.evaluation.mupots import score_mupots
 from mpose3d.evaluation.scenes import evaluate_scenes
 from mpose3d.inference import infer
@@ -84,15 +82,16 @@ def run(name: str, data: Data, out: Path, steps: int) -> dict[str, dict[str, flo
     place = out / folder(name)
     figures = place / "figures.json"
     if not figures.is_file():
-        subprocess.run([sys.executable, "-m", "mpose3d", *command(name, data, out, steps)], check=True)
-        figures.write_text(json.dumps(measure(place / "network.safetensors", data, place), indent=1) + "\n")
+        mpose3d(*command(name, data, out, steps))
+        figures.write_text(json.dumps(measure(place / "network.safetensors", data, place, out), indent=1) + "\n")
     return json.loads(figures.read_text())
 
 
-def measure(weights: Path, data: Data, place: Path) -> dict[str, dict[str, float]]:
+def measure(weights: Path, data: Data, place: Path, shared: Path) -> dict[str, dict[str, float]]:
     """Figures of a lifter as users run it; what the commands wrote stays in `place`."""
-    annotated, lifted, people = place / "annotated.npz", place / "lifted.npz", place / "people"
-    np.savez(annotated, **keypoints(data.annotations))
+    annotated, lifted, people = shared / "annotated.npz", place / "lifted.npz", place / "people"
+    if not annotated.is_file():
+        np.savez(annotated, **keypoints(data.annotations))
     lift(str(annotated), out=str(lifted), layout="mupots", weights=str(weights))
     matched = score_mupots(data.annotations, lifted, "matched")[0].mean
     infer([str(data.images)], out=str(people), weights=str(weights), overlay=False, page=False)

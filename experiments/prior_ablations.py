@@ -70,13 +70,13 @@ def run(name: str, motion_capture: Path, out: Path, extra: list[str]) -> dict[st
         where = [f"--trainer.logger.init_args.save_dir={out}", f"--trainer.logger.init_args.name={folder(name)}"]
         changes = [change.replace("OCCUPANCY", str(out / "occupancy.npz")) for change in ROWS[name]]
         motion = f"{_D}.motion_capture={motion_capture}"
-        _mpose3d("fit", *configs, *where, motion, "--trainer.enable_progress_bar=false", *extra, *changes)
+        mpose3d("fit", *configs, *where, motion, "--trainer.enable_progress_bar=false", *extra, *changes)
         _evaluate(motion_capture, out / folder(name))
     return json.loads(figures.read_text())
 
 
 def _evaluate(motion_capture: Path, row: Path) -> None:
-    _mpose3d(
+    mpose3d(
         "prior",
         "evaluate",
         f"--motion_capture={motion_capture}",
@@ -85,7 +85,8 @@ def _evaluate(motion_capture: Path, row: Path) -> None:
     )
 
 
-def _mpose3d(*words: str) -> None:
+def mpose3d(*words: str) -> None:
+    """Run the command in a process of its own; raises CalledProcessError if it fails."""
     subprocess.run([sys.executable, "-m", "mpose3d", *words], check=True)
 
 
@@ -122,7 +123,7 @@ def main() -> None:
     out = arguments.out
     if not (out / "occupancy.npz").is_file():
         motion = f"--motion_capture={arguments.motion_capture}"
-        _mpose3d("prior", "occupancy", motion, f"--out={out / 'occupancy.npz'}")
+        mpose3d("prior", "occupancy", motion, f"--out={out / 'occupancy.npz'}")
     extra = [f"--trainer.max_epochs={arguments.epochs}", *extra]
     table = {name: run(name, arguments.motion_capture, out, extra) for name in arguments.rows}
     print(markdown(table))

@@ -68,13 +68,13 @@ def test_a_row_of_a_finer_grid_starts_from_the_weights_of_the_coarse_one(tmp_pat
 def test_what_was_done_is_not_done_again(tmp_path, monkeypatch):
     calls = []
 
-    def fit(words, check):
+    def fit(*words):
         calls.append(next(word.rpartition("=")[2] for word in words if "logger.init_args.name" in word))
         place = tmp_path / calls[-1]
         (place / "checkpoints").mkdir(parents=True)
         torch.save({"global_step": 40}, place / "checkpoints" / "last.ckpt")
 
-    monkeypatch.setattr(ladder.subprocess, "run", fit)
+    monkeypatch.setattr(ladder, "mpose3d", fit)
     monkeypatch.setattr(ladder, "measure", lambda weights, *_: calls.append(weights) or {"scenes": {}})
     assert run("d", DATA, tmp_path)["steps"] == 40
     assert calls == ["a", "c", "d", tmp_path / "d" / "network.safetensors"]

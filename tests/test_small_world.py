@@ -56,7 +56,8 @@ def test_nobody_is_taken_twice(unseen):
 
 
 @pytest.mark.parametrize("scale", SCALES)
-def test_a_run_of_single_steps(scale, tmp_path):
+def test_a_run_of_single_steps(scale, tmp_path, monkeypatch):
+    monkeypatch.setattr(UNSEEN, "val_batches", 1)  # untrained teachers see many people, which takes time
     quick = ["--trainer.limit_train_batches=1", "--trainer.limit_val_batches=0", "--trainer.enable_progress_bar=false"]
     train(tmp_path, scale, overrides=[*quick, "--data.init_args.batch_size=8"])
     rows = report(tmp_path)
