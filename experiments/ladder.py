@@ -52,7 +52,9 @@ class Row:
         changes: overrides of it.
         start: row whose network is the first one; None starts from random weights.
         inputs: what it is measured through.
-        fine: a grid of 28, as the configs have it, and not of 14; from a row of 14 it starts by `finer`.
+        fine: a grid of 28, as the configs have it, and not of 14.
+        shared: one H, without an H' of its own for what G writes. What a row's network has, and that of its start has
+            not, see `grow`.
     """
 
     stage: str | None
@@ -60,6 +62,7 @@ class Row:
     start: str | None = None
     inputs: tuple[str, ...] = INPUTS
     fine: bool = False
+    shared: bool = True
 
 
 #: the row of what `--start` holds
@@ -98,9 +101,10 @@ def _phase2_at_once(start: str, fine: bool = False) -> Row:
     return Row("phase2", _motion_alone("phase2"), start, fine=fine)
 
 
-def _phase1(*changes: str) -> Row:
+def _phase1(*changes: str, shared: bool = True) -> Row:
     """Phase 1 for a third as long as on the ladder."""
-    return Row("phase1", (f"{_T}.max_steps=100", f"{_SCENES}.batches=100", *changes), "c", ("hmpaf", "image"))
+    short = (f"{_T}.max_steps=100", f"{_SCENES}.batches=100")
+    return Row("phase1", (*short, *changes), "c", ("hmpaf", "image"), shared=shared)
 
 
 LADDER: dict[str, Row] = {
@@ -138,6 +142,7 @@ ABLATIONS: dict[str, Row] = {
     "drawing without noise": _longer(
         f"{_S}.amplitude=1", f"{_S}.blur=null", f"{_S}.jitter=0", f"{_D}.occlusion=0", f"{_D}.dropped=0"
     ),
+    "near joints of two people merged": _longer(f"{_S}.merged=12"),
     "from random weights": _scratch(),
     "from random weights, joints regressed directly": _scratch(f"{_S}.network.init_args.direct=true"),
     "from random weights, a grid of 28": _scratch(fine=True),
@@ -145,7 +150,8 @@ ABLATIONS: dict[str, Row] = {
     "phase 1, no distl": _phase1(f"{_S}.weights.distl=0", f"{_S}.weights.distl_root=0"),
     "phase 1, no ss": _phase1(f"{_S}.weights.ss=0"),
     "phase 1, no recon_maps": _phase1(f"{_S}.weights.recon_maps=0"),
-    # all that photographs teach: what H would have if D_syn had an H' of its own
+    "phase 1, H and H'": _phase1(shared=False),
+    # all that photographs teach
     "phase 1, no recon": _phase1(*(f"{_S}.weights.{term}=0" for term in _RECON)),
 }
 
@@ -175,6 +181,8 @@ def command(name: str, data: Data, out: Path) -> list[str]:
     if not row.fine:
         words.append(f"{_S}.network.init_args.fine=false")
         words += [f"{_PEOPLE[row.stage]}.crowding={1 / 14}"] if row.stage in _PEOPLE else []
+    if not row.shared:
+        words.append(f"{_S}.network.init_args.shared=false")
     if row.start is not None:
         words.append(f"{_S}.init={start_of(name, data, out)}")
     return [*words, *row.changes]
@@ -182,19 +190,25 @@ def command(name: str, data: Data, out: Path) -> list[str]:
 
 def start_of(name: str, data: Data, out: Path) -> Path:
     """The network that a row starts from."""
-    row = ROWS[name]
-    if row.fine and not ROWS[row.start].fine:
-        return out / folder(name) / "finer.safetensors"
-    return network_of(row.start, data, out)
+    return out / folder(name) / "start.safetensors" if _growth(ROWS[name]) else network_of(ROWS[name].start, data, out)
 
 
-def finer(coarse: Path, fine: Path) -> None:
-    """The network of a grid of 14 with one of 28: its weights, and random ones for the layers that it lacks."""
-    network = CrossModalNetwork.from_file(coarse)
+def _growth(row: Row) -> dict[str, bool]:
+    """Settings that the network of a row has, and that of the row it starts from has not."""
+    before = ROWS[row.start]
+    changed = {"fine": row.fine and not before.fine, "shared": before.shared and not row.shared}
+    return {name: getattr(row, name) for name, differs in changed.items() if differs}
+
+
+def grow(source: Path, grown: Path, **settings: bool) -> None:
+    """The network of `source` with other settings: its weights, those of H for H', random ones for layers it lacks."""
+    network = CrossModalNetwork.from_file(source)
     torch.manual_seed(0)
-    larger = CrossModalNetwork(**network.settings | {"fine": True})
-    larger.load_state_dict(larger.state_dict() | network.state_dict())
-    larger.save(fine)
+    larger = CrossModalNetwork(**network.settings | settings)
+    weights = network.state_dict()
+    twins = {name: name.replace("h_prime.", "h.", 1) for name in larger.state_dict() if name.startswith("h_prime.")}
+    larger.load_state_dict(larger.state_dict() | weights | {name: weights[twin] for name, twin in twins.items()})
+    larger.save(grown)
 
 
 def network_of(name: str, data: Data, out: Path) -> Path:
@@ -220,9 +234,8 @@ def train(name: str, data: Data, out: Path) -> dict[str, float]:
     if not trained.is_file():
         if row.start is not None:
             train(row.start, data, out)
-            source, start = network_of(row.start, data, out), start_of(name, data, out)
-            if start != source:
-                finer(source, start)
+            if growth := _growth(row):
+                grow(network_of(row.start, data, out), start_of(name, data, out), **growth)
         began = time.time()
         mpose3d(*command(name, data, out))
         minutes = (time.time() - began) / 60

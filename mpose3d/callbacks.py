@@ -85,7 +85,7 @@ class Pictures(Callback):
         network = stage.network
         m_syn = stage.draw_scenes(scenes)
         v = network.encode(m_syn)
-        roots, people = network(v)
+        roots, people = network(v, of_g=True)
         again = stage.teacher.decode(v)
         projected = network.representation.project(scenes.joints)
         blank = np.full((224, 224, 3), 32, np.uint8)

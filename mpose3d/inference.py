@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -238,6 +239,7 @@ def infer(
     max_people: int = 20,
     threshold: float | None = None,
     turned: bool | None = None,
+    scales: list[float] | None = None,
     refine: int = SEEN_REFINE,
     overlay: bool = True,
     page: bool = True,
@@ -264,6 +266,9 @@ def infer(
         threshold: least score of a person; by default 0.15 for MoveNet and 0.3 for others.
         turned: by "keypoints", look at the photograph from all four sides, at four times the cost: finds people who lie
             or stand on their hands. By default not for MoveNet, which finds them anyhow.
+        scales: the default teacher reads the photograph at these multiples of `teacher_size` and averages what it sees,
+            say `--teacher_size 640 --scales "[0.8,0.7,1]"` (`MoveNet`); another teacher has its own `--teacher.scales`,
+            or none.
         refine: by "keypoints", steps by which each person is fitted to the joints seen after the network has read them.
         overlay: draw the people over the photograph beside a 3D view (NAME.png).
         page: write a page in which the 3D people can be turned (NAME.html).
@@ -277,7 +282,9 @@ def infer(
     """
     places = output_places([Path(path) for path in paths])
     network = read_lifter("keypoints" if pathway == "keypoints" else "maps", weights)
-    teacher = teacher or default_teacher(pathway, max_people)
+    if scales and (teacher is not None or pathway != "keypoints"):
+        raise ValueError("--scales is for the default teacher of the pathway keypoints: leave it out, or --teacher")
+    teacher = teacher or default_teacher(pathway, max_people, scales or [1.0])
     teacher_size = teacher_size or default_size(pathway, teacher)
     turned = teacher.upright_only if turned is None else turned
     teacher, network = teacher.to(device), network.to(device)
@@ -299,10 +306,10 @@ def infer(
     return 1 if failed else 0
 
 
-def default_teacher(pathway: Pathway, max_people: int = 20) -> Teacher | MoveNet:
+def default_teacher(pathway: Pathway, max_people: int = 20, scales: Sequence[float] = (1.0,)) -> Teacher | MoveNet:
     """The 2D network where none is named: its weights are fetched on first use (`assets.teacher_file`)."""
     if pathway == "keypoints":
-        return MoveNet(str(assets.teacher_file("movenet")), max_people)
+        return MoveNet(str(assets.teacher_file("movenet")), max_people, scales)
     return MobilenetThin(str(assets.teacher_file("mobilenet_thin")))
 
 

@@ -116,7 +116,7 @@ def _read(network: CrossModalNetwork, joints: Tensor, visible: Tensor, batch: li
     number = pad_sequence(batch, batch_first=True, padding_value=-1).to(joints.device)
     there = number >= 0
     joints, visible = joints[number.clamp_min(0)], visible[number.clamp_min(0)] & there[..., None]
-    grid = network.h(network.encode(network.draw(joints, visible)))
+    grid = network.h_of_g(network.encode(network.draw(joints, visible)))
     roots = Roots(_root_px(network.representation, grid, joints, visible), there.to(joints), there)
     people = network.representation.decode(grid, roots, network.psi)
     return People(*(part[there] for part in people))

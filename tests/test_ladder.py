@@ -56,13 +56,24 @@ def test_a_row_of_a_finer_grid_starts_from_the_weights_of_the_coarse_one(tmp_pat
     settings = {"layout": "openpose18", "v_channels": 8, "g_width": 16, "h_width": 16}
     coarse = CrossModalNetwork(**settings)
     coarse.save(tmp_path / "coarse.safetensors")
-    ladder.finer(tmp_path / "coarse.safetensors", tmp_path / "fine.safetensors")
+    ladder.grow(tmp_path / "coarse.safetensors", tmp_path / "fine.safetensors", fine=True)
     fine = CrossModalNetwork.from_file(tmp_path / "fine.safetensors")
     assert fine.representation.grid == 2 * coarse.representation.grid
     weights = fine.state_dict()
     assert all(torch.equal(weights[name], value) for name, value in coarse.state_dict().items())
-    start = tmp_path / folder("a, grid of 28") / "finer.safetensors"
+    start = tmp_path / folder("a, grid of 28") / "start.safetensors"
     assert f"--model.init_args.init={start}" in command("a, grid of 28", DATA, tmp_path)
+
+
+def test_h_prime_starts_as_a_copy_of_h(tmp_path):
+    CrossModalNetwork(layout="openpose18", v_channels=8, g_width=16, h_width=16).save(tmp_path / "one.safetensors")
+    ladder.grow(tmp_path / "one.safetensors", tmp_path / "two.safetensors", shared=False)
+    two = CrossModalNetwork.from_file(tmp_path / "two.safetensors")
+    assert two.h_of_g is two.h_prime is not two.h
+    for name, weight in two.h.state_dict().items():
+        assert torch.equal(two.h_prime.state_dict()[name], weight), name
+    row = "phase 1, H and H'"
+    assert f"--model.init_args.init={tmp_path / folder(row) / 'start.safetensors'}" in command(row, DATA, tmp_path)
 
 
 def test_what_was_done_is_not_done_again(tmp_path, monkeypatch):

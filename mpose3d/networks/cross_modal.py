@@ -42,6 +42,7 @@ class CrossModalNetwork(PriorNetwork):
             closer before they share one (ours).
         direct: an ablation: s holds the directions of limbs themselves (`DirectPose`); `prior` and `embedding` count
             for nothing.
+        shared: H reads G's v~ as it does E's v, the source's way. False, an ablation: v~ has an H' of its own.
 
     Raises:
         FileNotFoundError, ValueError: no such layout, or no such prior.
@@ -66,6 +67,7 @@ class CrossModalNetwork(PriorNetwork):
         sigma: float = 7.0,
         fine: bool = False,
         direct: bool = False,
+        shared: bool = True,
     ) -> None:
         super().__init__(embedding, None if direct else prior)
         if direct:
@@ -91,6 +93,7 @@ class CrossModalNetwork(PriorNetwork):
         }
         # files from before there were these choices do not have them
         self.settings |= {name: True for name, chosen in (("fine", fine), ("direct", direct)) if chosen}
+        self.settings |= {} if shared else {"shared": False}
         self.layout = LAYOUTS[layout]
         self.v_channels = v_channels
         self.stride = stride
@@ -108,7 +111,10 @@ class CrossModalNetwork(PriorNetwork):
             perspective=perspective,
         )
         self.g = LatentEncoder(self.layout.supplied_channels, v_channels, g_width)
-        self.h = NeuralHead(v_channels, self.representation.channels, self.cells, h_width, h_blocks, fine)
+        head = v_channels, self.representation.channels, self.cells, h_width, h_blocks, fine
+        self.h = NeuralHead(*head)
+        if not shared:
+            self.h_prime = NeuralHead(*head)
 
     def draw(
         self,
@@ -129,8 +135,15 @@ class CrossModalNetwork(PriorNetwork):
         """G: the channels that the 15-joint skeleton can supply -> v~."""
         return self.g(select_supplied(maps, self.layout))
 
-    def forward(self, v: Float[Tensor, "b v h w"], max_people: int = 20, threshold: float = 0.5) -> Detection:
-        """V, from E or from G -> people at the roots that H finds; only root cells are decoded."""
-        grid = self.h(v)
+    @property
+    def h_of_g(self) -> NeuralHead:
+        """What reads v~: H, or H' where it is a network of its own."""
+        return getattr(self, "h_prime", self.h)
+
+    def forward(
+        self, v: Float[Tensor, "b v h w"], max_people: int = 20, threshold: float = 0.5, of_g: bool = False
+    ) -> Detection:
+        """V, from E or (`of_g`) from G -> people at the roots that H finds; only root cells are decoded."""
+        grid = self.h_of_g(v) if of_g else self.h(v)
         roots = self.representation.find_roots(grid, max_people, threshold)
         return Detection(roots, self.representation.decode(grid, roots, self.psi))

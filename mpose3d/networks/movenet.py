@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -36,6 +37,9 @@ _SEEN = 0.127
 _SHARED = 0.5
 _SAME_JOINT = 0.1
 
+# read at several sizes, a person is the same whose joints lie this part of the diagonal of the box apart
+_SAME_PERSON = 0.15
+
 
 class MoveNet(nn.Module):
     """2D people of an image, COCO-17, by centres (as CenterNet): no limbs, no grouping, the same work for any crowd.
@@ -52,6 +56,8 @@ class MoveNet(nn.Module):
         weights: `movenet-multipose.json`, its weights beside it, or another file with them (see `read_weights`); None
             starts from random ones.
         max_people: places for people in an image.
+        scales: read the image at these multiples of its size. The people are those of the first; their joints and
+            scores are averaged with those of the others, joints weighted by score.
     """
 
     layout = COCO_17
@@ -62,9 +68,12 @@ class MoveNet(nn.Module):
     threshold = 0.15
     upright_only = False
 
-    def __init__(self, weights: str | None = None, max_people: int = 20) -> None:
+    def __init__(self, weights: str | None = None, max_people: int = 20, scales: Sequence[float] = (1.0,)) -> None:
         super().__init__()
+        if not scales or min(scales) <= 0:
+            raise ValueError(f"MoveNet reads an image at one multiple of its size or more, not at {list(scales)}")
         self.max_people = max_people
+        self.scales = tuple(scales)
         layers: dict[str, nn.Module] = {"Conv1": nn.Conv2d(3, 48, 3, stride=2)}
         self._blocks: list[tuple[str, bool]] = []  # name of each block, and whether its input is added to its output
         channels = 48
@@ -101,9 +110,21 @@ class MoveNet(nn.Module):
             raise ValueError(
                 f"MoveNet reads float RGB images (B, 3, H, W) in [0, 1], got {image.dtype} {tuple(image.shape)}"
             )
-        height, width = image.shape[-2:]
+        first, *others = (self._read(image, scale) for scale in self.scales)
+        return _averaged(first, others) if others else first
+
+    def _read(self, image: Tensor, scale: float) -> People2D:
+        sides = image.shape[-2:]
+        height, width = (max(1, round(scale * side)) for side in sides)
+        if (height, width) != sides:
+            image = F.interpolate(image, (height, width), mode="bilinear", antialias=True)
         image = F.pad(image, (0, -width % _MULTIPLE, 0, -height % _MULTIPLE))
-        return self._people({name: head.float() for name, head in self.heads(image).items()})
+        people = self._people({name: head.float() for name, head in self.heads(image).items()})
+        if (height, width) == sides:
+            return people
+        x, y = people.points.unbind(-1)
+        points = torch.stack([(x + 0.5) * (sides[1] / width) - 0.5, (y + 0.5) * (sides[0] / height) - 0.5], dim=-1)
+        return people._replace(points=torch.where(people.visible[..., None], points, 0))
 
     def people(self, found: People2D) -> People2D:
         """What `forward` gives, as it is: nothing is left to group."""
@@ -190,6 +211,26 @@ def _once_each(points: Tensor, scores: Tensor, visible: Tensor, side: Tensor) ->
     valid = visible.any(-1) & ~again
     visible = visible & valid[..., None]
     return People2D(torch.where(visible[..., None], points, 0), torch.where(visible, scores, 0), visible, valid)
+
+
+def _averaged(people: People2D, others: list[People2D]) -> People2D:
+    """`people`, their joints averaged with those that `others` see of them."""
+    visible = people.visible[..., None]
+    low, high = (torch.where(visible, people.points, sign * torch.inf) for sign in (1, -1))
+    diagonal = torch.where(people.valid, (high.amax(-2) - low.amin(-2)).norm(dim=-1), 0)
+    total, scores = people.points * people.scores[..., None], people.scores
+    for other in others:
+        apart = (people.points[:, :, None] - other.points[:, None]).norm(dim=-1)  # (b, p, q, j)
+        both = people.visible[:, :, None] & other.visible[:, None]
+        apart = torch.where(both, apart, torch.nan).nanmedian(-1).values.nan_to_num(torch.inf)
+        nearest, index = apart.min(-1)
+        same = nearest < _SAME_PERSON * diagonal
+        weight = torch.where(same[..., None], in_order(other.scores, index), 0)
+        total = total + weight[..., None] * in_order(other.points, index)
+        scores = scores + weight
+    visible = scores > 0
+    points = torch.where(visible[..., None], total / torch.where(visible, scores, 1)[..., None], 0)
+    return People2D(points, scores / (1 + len(others)), visible, people.valid)
 
 
 def _numbered(name: str, i: int) -> str:

@@ -44,8 +44,9 @@ class PhotographNetwork(nn.Module):
     def forward(self, image: Float[Tensor, "b 3 side side"]) -> Detection:
         """Float RGB in [0, 1] -> people, in pixels of the network's input."""
         v = self.teacher.encode(image)
-        if self.pathway == "hmpaf":
+        through_maps = self.pathway == "hmpaf"
+        if through_maps:
             size = (self.network.cells, self.network.cells)
             maps = HMPAF(*(functional.interpolate(part, size, mode="area") for part in self.teacher.decode(v)))
             v = self.network.encode(maps)
-        return self.network(v, self.max_people, self.threshold)
+        return self.network(v, self.max_people, self.threshold, through_maps)

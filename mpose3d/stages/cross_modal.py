@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mpose3d import losses
@@ -60,6 +61,7 @@ class CrossModalStage(Stage):
         blur: narrowest and widest Gaussians of m_syn in training, in pixels, uniform over joints; by default
             those of the network.
         jitter: standard deviation in pixels of the noise on the joints of m_syn in training.
+        merged: in training, the same joint of two people closer than this, in pixels, is drawn once, between them.
         optimizer: see `Stage`.
     """
 
@@ -72,6 +74,7 @@ class CrossModalStage(Stage):
         amplitude: float = 1.0,
         blur: tuple[float, float] | None = None,
         jitter: float = 0.0,
+        merged: float = 0.0,
         **optimizer: Any,
     ) -> None:
         super().__init__(**optimizer)
@@ -87,6 +90,7 @@ class CrossModalStage(Stage):
         self.amplitude = amplitude
         self.blur = blur
         self.jitter = jitter
+        self.merged = merged
         if init is not None:
             network.start_from(init)
         self.freeze_networks()
@@ -123,6 +127,8 @@ class CrossModalStage(Stage):
         if not self.training:
             return network.draw(points, scenes.drawn)
         points = points + self.jitter * torch.randn_like(points)
+        if self.merged > 0:
+            points = merge_joints(points, scenes.drawn, self.merged)
         noise = points.new_empty(2, *points.shape[:2], len(network.layout))
         amplitude = noise[0].uniform_(self.amplitude, 1)
         sigma = noise[1].uniform_(*(self.blur or (network.sigma, network.sigma)))
@@ -138,7 +144,7 @@ class CrossModalStage(Stage):
             again, wanted = (select_supplied(maps, network.layout) for maps in (self.teacher.decode(v), m_syn))
             terms["recon_maps"] = (again - wanted).square().sum(1).mean()
 
-        grid = network.h(v)
+        grid = network.h_of_g(v)
         projected = representation.project(scenes.joints)
         roots = Roots(projected[..., SKELETON.root, :], scenes.valid.float(), scenes.valid)
         people = representation.decode(grid, roots, network.psi)
@@ -168,7 +174,7 @@ class CrossModalStage(Stage):
         roots = representation.find_roots(NeuralGrid(*(part.detach() for part in grid)), max_people=8)
         people = representation.decode(grid, roots, network.psi)
         drawn = roots.valid[..., None].expand(people.joints_px.shape[:-1])
-        again = network.h(network.encode(network.draw(people.joints_px, drawn)))
+        again = network.h_of_g(network.encode(network.draw(people.joints_px, drawn)))
         cells, _ = representation.cell_of(roots.px)
         s, s_again = representation.gather(grid.s, cells), representation.gather(again.s, cells)
         return {"ss": losses.agreement(s, s_again, roots.valid)}
@@ -199,12 +205,26 @@ class CrossModalStage(Stage):
             grid = network.h(self.teacher.encode(batch.image))
             self._log_errors(grid, batch.scenes, f"{split}/rendered")
         else:
-            grid = network.h(network.encode(self.draw_scenes(batch)))
+            grid = network.h_of_g(network.encode(self.draw_scenes(batch)))
             self._log_errors(grid, batch, f"{split}/scenes")
 
     def _log_errors(self, grid: NeuralGrid, scenes: Scenes, name: str) -> None:
         errors = scene_errors(self.network, grid, scenes)
         self.log_terms(name, {key: value.mean() for key, value in errors.items()}, int(scenes.valid.sum()))
+
+
+def merge_joints(
+    points: Float[Tensor, "b p J 2"], drawn: Bool[Tensor, "b p J"], radius: float
+) -> Float[Tensor, "b p J 2"]:
+    """Joints with others of their kind within `radius` (px), all moved to the middle of these; only `drawn` ones count.
+
+    Those that are not drawn come out as anything.
+    """
+    counts = drawn.transpose(1, 2)
+    kind = torch.where(counts[..., None], points.transpose(1, 2), 0)
+    near = (torch.cdist(kind, kind) < radius) & counts[..., None, :]
+    near = near | torch.eye(points.shape[1], dtype=torch.bool, device=points.device)
+    return ((near.to(kind) @ kind) / near.sum(-1, keepdim=True)).transpose(1, 2)
 
 
 def scene_errors(network: CrossModalNetwork, grid: NeuralGrid, scenes: Scenes) -> dict[str, Tensor]:

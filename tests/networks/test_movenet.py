@@ -179,6 +179,58 @@ def test_twenty_people_cost_what_one_costs():
     assert flops[0] == flops[1] > 1e6
 
 
+class Zoomed(MoveNet):
+    """Sees the same crowd, its joints in `places` (P, 17, 2) of the image from 0 to 1, at any size it is shown."""
+
+    def __init__(self, places: torch.Tensor, **arguments) -> None:
+        super().__init__(**arguments)
+        self.places, self.seen = places, []
+
+    def heads(self, image):
+        height, width = (side // 4 for side in image.shape[-2:])
+        self.seen.append((width, height))
+        points = (self.places * torch.tensor([width, height])).long()
+        return crowd(points, points.float().mean(1).long(), height, width)
+
+
+def test_joints_are_averaged_over_sizes():
+    generator = torch.Generator().manual_seed(8)
+    places = torch.tensor([[0.3, 0.3], [0.7, 0.7]])[:, None] + 0.2 * torch.rand(2, 17, 2, generator=generator)
+    image = torch.rand(1, 3, 256, 192)
+    one = Zoomed(places, max_people=4)(image)
+    again = Zoomed(places, max_people=4, scales=(1, 1))(image)
+    torch.testing.assert_close(again, one)
+    network = Zoomed(places, max_people=4, scales=(1, 2, 0.5))
+    people = network(image)
+    assert network.seen == [(48, 64), (96, 128), (24, 32)]
+    assert people.valid.sum() == 2 and people.visible[people.valid].all()
+    # cells of the three are 4, 2 and 8 px, and each rounds down
+    errors = [
+        [
+            (found.points[found.valid] - person).abs().mean((1, 2)).min()
+            for person in places * torch.tensor([192.0, 256])
+        ]
+        for found in (people, one)
+    ]
+    assert max(map(max, errors)) < 5 and errors[0] != errors[1]
+
+
+def test_who_is_not_seen_at_another_size_counts_less():
+    places = torch.rand(2, 17, 2, generator=torch.Generator().manual_seed(9)) * 0.3 + torch.tensor([[[0.0]], [[0.6]]])
+    network = Zoomed(places, max_people=4, scales=(1, 0.5))
+
+    def heads(image):
+        network.places = places if image.shape[-1] == 256 else places[:1]
+        return Zoomed.heads(network, image)
+
+    network.heads = heads
+    people = network(torch.rand(1, 3, 256, 256))
+    whole = people.scores[people.valid].mean(-1)
+    assert whole.max() > 1.8 * whole.min() > 0
+    with pytest.raises(ValueError, match=r"one multiple of its size or more, not at \[1.0, 0\]"):
+        MoveNet(scales=[1.0, 0])
+
+
 def test_one_person_with_two_centres_is_one_person():
     points = torch.randint(10, 40, (1, 17, 2), generator=torch.Generator().manual_seed(2)).expand(2, -1, -1)
     people = MoveNet(max_people=6)._people(crowd(points, torch.tensor([[20, 20], [28, 30]]), 56, 56))

@@ -18,8 +18,9 @@ from mpose3d.stages import AAEStage, CompactStage, DistillStage, LifterStage, Ph
 SCENES: dict[str, Any] = {"input_size": 32, "people": (1, 2), "batch_size": 2, "batches": 2, "val_batches": 1}
 
 
-def tiny_network() -> CrossModalNetwork:
-    return CrossModalNetwork("mpose3d", v_channels=8, stride=4, input_size=32, g_width=4, h_width=16, sigma=2.0)
+def tiny_network(**arguments: Any) -> CrossModalNetwork:
+    sizes = {"v_channels": 8, "stride": 4, "input_size": 32, "g_width": 4, "h_width": 16, "sigma": 2.0}
+    return CrossModalNetwork("mpose3d", **sizes | arguments)
 
 
 def tiny_stage(name: str, **arguments: Any):

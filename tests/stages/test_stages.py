@@ -12,9 +12,12 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from mpose3d.data.cross_modal import CrossModalData
 from mpose3d.data.images import ImageFolderDataModule
 from mpose3d.data.scenes import SyntheticScenes
-from mpose3d.stages.cross_modal import LossWeights
+from mpose3d.networks.cross_modal import CrossModalNetwork
+from mpose3d.networks.teacher import SmallTeacher
+from mpose3d.stages import Phase1Stage
+from mpose3d.stages.cross_modal import LossWeights, merge_joints
 from tests.data.official_layouts import write_picture
-from tests.stages.conftest import SCENES, STAGES, tiny_data, tiny_stage
+from tests.stages.conftest import SCENES, STAGES, tiny_data, tiny_network, tiny_stage
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -167,6 +170,31 @@ def test_phase_1_takes_scenes_alone():
     torch.testing.assert_close(stage.training_step(scenes, 0), stage.total(stage.reconstruction(scenes)))
 
 
+def test_an_h_prime_learns_from_scenes_and_h_from_photographs():
+    network = tiny_network(shared=False)
+    stage, data = Phase1Stage(SmallTeacher(width=8), network), tiny_data("phase1")
+    data.setup()
+    stage.reconstruction(data.scenes.make(0, torch.Generator().manual_seed(0)))["recon_pose"].backward()
+    assert all(p.grad is None for p in network.h.parameters())
+    assert network.h_prime.neural.weight.grad.abs().sum() > 0
+    image = data.photographs.make(0, torch.Generator().manual_seed(0)).image
+    torch.nn.init.constant_(network.h.root.bias[0], 3.0)  # see people everywhere
+    stage.self_supervision(network.h(stage.teacher.encode(image)))["ss"].backward()
+    assert network.h.neural.weight.grad.abs().sum() > 0
+
+
+def test_near_joints_of_one_kind_are_merged():
+    points = torch.zeros(1, 3, 15, 2)
+    points[0, :, 0] = torch.tensor([[10.0, 10.0], [14.0, 12.0], [40.0, 10.0]])
+    points[0, :, 1] = torch.tensor([[10.0, 10.0], [14.0, 12.0], [torch.nan, 0.0]])
+    drawn = torch.zeros(1, 3, 15, dtype=torch.bool)
+    drawn[0, :, 0] = True
+    drawn[0, 0, 1] = True  # the other one near it is not drawn, and draws nothing away
+    merged = merge_joints(points, drawn, 6.0)
+    assert merged[0, :, 0].tolist() == [[12, 11], [12, 11], [40, 10]]
+    assert merged[0, 0, 1].tolist() == [10, 10]
+
+
 def test_predict_gives_the_people_of_every_photograph():
     stage, data = tiny_stage("phase1"), tiny_data("distill")
     data.setup()
@@ -188,10 +216,6 @@ def test_the_gradient_of_self_supervision_reaches_h_through_the_drawing():
 
 
 def test_a_network_for_another_teacher_is_refused():
-    from mpose3d.networks.cross_modal import CrossModalNetwork
-    from mpose3d.networks.teacher import SmallTeacher
-    from mpose3d.stages import Phase1Stage
-
     with pytest.raises(ValueError, match="SmallTeacher has v_channels 16; set the network's v_channels, now 8"):
         Phase1Stage(SmallTeacher(width=16), CrossModalNetwork("mpose3d", 8, 4, input_size=32, g_width=4, h_width=16))
 
