@@ -91,14 +91,14 @@ def _scratch(*changes: str, fine: bool = False) -> Row:
     return Row("lift", (f"{_D}.batches=600", f"{_T}.max_epochs=1", *changes), inputs=_MAPS, fine=fine)
 
 
-def _phase1_at_once(start: str, fine: bool = False) -> Row:
+def _phase1_at_once(start: str, fine: bool = False, shared: bool = True, steps: int = 450) -> Row:
     """Phase 1 from D_syn of motion capture alone, without distillation before it."""
-    changes = (f"{_T}.max_steps=450", f"{_SCENES}.batches=450", *_motion_alone("phase1"))
-    return Row("phase1", changes, start, fine=fine)
+    changes = (f"{_T}.max_steps={steps}", f"{_SCENES}.batches={steps}", *_motion_alone("phase1"))
+    return Row("phase1", changes, start, fine=fine, shared=shared)
 
 
-def _phase2_at_once(start: str, fine: bool = False) -> Row:
-    return Row("phase2", _motion_alone("phase2"), start, fine=fine)
+def _phase2_at_once(start: str, fine: bool = False, shared: bool = True) -> Row:
+    return Row("phase2", _motion_alone("phase2"), start, fine=fine, shared=shared)
 
 
 def _phase1(*changes: str, shared: bool = True) -> Row:
@@ -128,6 +128,12 @@ LADDER: dict[str, Row] = {
     ),
     "d, grid of 28": _phase1_at_once("a, grid of 28", fine=True),
     "e, grid of 28": _phase2_at_once("d, grid of 28", fine=True),
+    # with an H' for D_syn
+    "d, H and H'": Row("phase1", start="c", shared=False),
+    "d, grid of 28, H and H'": _phase1_at_once("e, grid of 28", fine=True, shared=False, steps=900),
+    "c, then, grid of 28, H and H'": Row("distill", start="d, grid of 28, H and H'", fine=True, shared=False),
+    "d, then, grid of 28, H and H'": _phase1_at_once("c, then, grid of 28, H and H'", fine=True, shared=False),
+    "e, then, grid of 28, H and H'": _phase2_at_once("d, then, grid of 28, H and H'", fine=True, shared=False),
 }
 
 ABLATIONS: dict[str, Row] = {

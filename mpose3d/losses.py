@@ -10,7 +10,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
-from mpose3d.geometry.alignment import similarity_align
 from mpose3d.geometry.precision import full_precision, normalize
 from mpose3d.representations.hmpaf import HMPAF
 
@@ -120,18 +119,6 @@ def pose_error(
     """3D term of L_recon: mean distance of root-relative joints in metres."""
     relative = (joints - joints[..., root, None, :]) - (target - target[..., root, None, :])
     return masked_mean(relative.norm(dim=-1).mean(-1), valid) / 1000
-
-
-def aligned_error(
-    joints: Float[Tensor, "*p J 3"], target: Float[Tensor, "*p J 3"], valid: Bool[Tensor, "*p"]
-) -> Tensor:
-    """Mean distance in metres of joints from the target, which is moved onto them by the best similarity.
-
-    As PMPJPE, but in the size of `joints`; the similarity itself has no gradient, which a body on a line would make
-    infinite.
-    """
-    moved = similarity_align(target, joints.detach())
-    return masked_mean((joints - moved).norm(dim=-1).mean(-1), valid) / 1000
 
 
 def rotation_error(

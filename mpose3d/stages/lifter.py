@@ -28,8 +28,8 @@ class LifterStage(Stage):
         noise: errors of the 2D joints in training.
         focal_range: the lifter is told focal lengths between these multiples of the true one, log-uniform: a
             photograph's is never known.
-        pose, canonical, aligned, rotation, points: weights of the terms: root-relative joints, the same before T_R, the
-            same after the best similarity, T_R itself, and the projection.
+        pose, canonical, rotation, points: weights of the terms: root-relative joints, the same before T_R, T_R itself,
+            and the projection.
         optimizer: see `Stage`.
     """
 
@@ -44,7 +44,6 @@ class LifterStage(Stage):
         focal_range: tuple[float, float] = (0.4, 1.4),
         pose: float = 1.0,
         canonical: float = 1.0,
-        aligned: float = 1.0,
         rotation: float = 0.2,
         points: float = 0.5,
         **optimizer: Any,
@@ -55,8 +54,7 @@ class LifterStage(Stage):
         self.focal_ratio = focal_ratio
         self.noise = noise or KeypointNoise()
         self.focal_range = focal_range
-        self.weights = {"pose": pose, "canonical": canonical, "aligned": aligned}
-        self.weights |= {"rotation": rotation, "points": points}
+        self.weights = {"pose": pose, "canonical": canonical, "rotation": rotation, "points": points}
         if init is not None:
             network.start_from(init)
         self.freeze_networks()
@@ -81,7 +79,6 @@ class LifterStage(Stage):
         terms = {
             "pose": losses.pose_error(people.joints, rotate(p_c, rotation), root, counted),
             "canonical": losses.pose_error(relative @ people.rotation, p_c, root, counted),
-            "aligned": losses.aligned_error(people.joints, joints, counted),
             "rotation": losses.rotation_error(people.rotation, rotation, counted),
             "points": losses.masked_mean(distance.clamp(max=2), counted[:, None] & drawn),
         }
