@@ -211,9 +211,9 @@ def grow(source: Path, grown: Path, **settings: bool) -> None:
     network = CrossModalNetwork.from_file(source)
     torch.manual_seed(0)
     larger = CrossModalNetwork(**network.settings | settings)
-    weights = network.state_dict()
-    twins = {name: name.replace("h_prime.", "h.", 1) for name in larger.state_dict() if name.startswith("h_prime.")}
-    larger.load_state_dict(larger.state_dict() | weights | {name: weights[twin] for name, twin in twins.items()})
+    larger.load_state_dict(larger.state_dict() | network.state_dict())
+    if "shared" in settings:
+        larger.h_prime.load_state_dict(larger.h.state_dict())
     larger.save(grown)
 
 

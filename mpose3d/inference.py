@@ -280,10 +280,10 @@ def infer(
     Returns:
         Exit status: 0, or 1 if a photograph could not be read.
     """
-    places = output_places([Path(path) for path in paths])
-    network = read_lifter("keypoints" if pathway == "keypoints" else "maps", weights)
     if scales and (teacher is not None or pathway != "keypoints"):
         raise ValueError("--scales is for the default teacher of the pathway keypoints: leave it out, or --teacher")
+    places = output_places([Path(path) for path in paths])
+    network = read_lifter("keypoints" if pathway == "keypoints" else "maps", weights)
     teacher = teacher or default_teacher(pathway, max_people, scales or [1.0])
     teacher_size = teacher_size or default_size(pathway, teacher)
     turned = teacher.upright_only if turned is None else turned

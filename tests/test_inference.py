@@ -259,6 +259,12 @@ def test_people_who_lie_are_seen_when_the_picture_is_turned():
         assert apart.amin(1).max() < 6 and sorted(apart.argmin(1).tolist()) == list(range(count))
 
 
+def test_scales_are_of_the_default_teacher(folder, tmp_path):
+    for other in ({"teacher": MoveNet()}, {"pathway": "image"}):
+        with pytest.raises(ValueError, match="--scales is for the default teacher of the pathway keypoints"):
+            infer([str(folder)], out=str(tmp_path / "out"), scales=[1.0, 0.8], **other)
+
+
 def test_a_pathway_takes_the_weights_of_its_own_network(network, folder, tmp_path):
     with pytest.raises(ValueError, match=r"network\.safetensors is not of a KeypointLifter"):
         run(folder, tmp_path, pathway="keypoints")

@@ -42,7 +42,7 @@ class CrossModalNetwork(PriorNetwork):
             closer before they share one (ours).
         direct: an ablation: s holds the directions of limbs themselves (`DirectPose`); `prior` and `embedding` count
             for nothing.
-        shared: H reads G's v~ as it does E's v, the source's way. False, an ablation: v~ has an H' of its own.
+        shared: H reads G's v~ as it does E's v. False: v~ has an H' of its own.
 
     Raises:
         FileNotFoundError, ValueError: no such layout, or no such prior.

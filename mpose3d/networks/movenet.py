@@ -214,7 +214,7 @@ def _once_each(points: Tensor, scores: Tensor, visible: Tensor, side: Tensor) ->
 
 
 def _averaged(people: People2D, others: list[People2D]) -> People2D:
-    """`people`, their joints averaged with those that `others` see of them."""
+    """`people`, their joints averaged with those that `others` see of them, surest first."""
     visible = people.visible[..., None]
     low, high = (torch.where(visible, people.points, sign * torch.inf) for sign in (1, -1))
     diagonal = torch.where(people.valid, (high.amax(-2) - low.amin(-2)).norm(dim=-1), 0)
@@ -230,7 +230,9 @@ def _averaged(people: People2D, others: list[People2D]) -> People2D:
         scores = scores + weight
     visible = scores > 0
     points = torch.where(visible[..., None], total / torch.where(visible, scores, 1)[..., None], 0)
-    return People2D(points, scores / (1 + len(others)), visible, people.valid)
+    order = scores.sum(-1).argsort(dim=1, descending=True, stable=True)
+    averaged = (points, scores / (1 + len(others)), visible, people.valid)
+    return People2D(*(in_order(part, order) for part in averaged))
 
 
 def _numbered(name: str, i: int) -> str:

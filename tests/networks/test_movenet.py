@@ -227,6 +227,7 @@ def test_who_is_not_seen_at_another_size_counts_less():
     people = network(torch.rand(1, 3, 256, 256))
     whole = people.scores[people.valid].mean(-1)
     assert whole.max() > 1.8 * whole.min() > 0
+    assert whole.argmax() == 0 and people.points[0, 0].max() < 0.5 * 256  # surest first: the one who was seen twice
     with pytest.raises(ValueError, match=r"one multiple of its size or more, not at \[1.0, 0\]"):
         MoveNet(scales=[1.0, 0])
 
