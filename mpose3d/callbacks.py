@@ -16,6 +16,7 @@ from mpose3d.poses.scenes import Scenes
 from mpose3d.sample import AnnotatedPhotographs, Photographs, RenderedScenes
 from mpose3d.skeleton import MUPOTS_17, SKELETON
 from mpose3d.stages.aae import AAEStage
+from mpose3d.stages.chooser import ChooserStage
 from mpose3d.stages.cross_modal import CrossModalStage
 from mpose3d.stages.lifter import LifterStage
 from mpose3d.visualise.pictures import beside, hmpaf_picture, overlay, write_picture
@@ -32,7 +33,9 @@ class NetworkFile(Callback):
     what its stage trains, serves to resume.
     """
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: CrossModalStage | AAEStage | LifterStage) -> None:
+    def on_train_epoch_end(
+        self, trainer: Trainer, pl_module: AAEStage | ChooserStage | CrossModalStage | LifterStage
+    ) -> None:
         if trainer.is_global_zero:
             pl_module.network.save(_run_folder(trainer) / "network.safetensors")
 

@@ -150,6 +150,7 @@ def _train(args: list[str]) -> int:
     import mpose3d.data.scenes
     import mpose3d.data.threedpw
     import mpose3d.networks.cross_modal
+    import mpose3d.networks.peak_chooser
     import mpose3d.networks.teacher
     import mpose3d.runs
     import mpose3d.stages  # noqa: F401

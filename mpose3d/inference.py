@@ -23,10 +23,11 @@ from mpose3d.networks.backends import Backend, Precision, accelerate
 from mpose3d.networks.cross_modal import CrossModalNetwork, Detection
 from mpose3d.networks.keypoint_lifter import KeypointLifter, enough_joints
 from mpose3d.networks.movenet import MoveNet
+from mpose3d.networks.peak_chooser import PeakChooser
 from mpose3d.networks.photograph import PhotographNetwork
 from mpose3d.networks.teacher import MobilenetThin, Teacher
 from mpose3d.people import FOCAL_RATIO, FORMAT, PhotographPeople, skeleton_json, write_people
-from mpose3d.representations.hmpaf import in_order
+from mpose3d.representations.hmpaf import HMPAF, People2D, in_order
 from mpose3d.representations.neural import Roots
 from mpose3d.skeleton import SKELETON
 
@@ -64,6 +65,7 @@ class PeopleReader:
             that of the teacher.
         turned: by keypoints, show the teacher the image in all four positions (`teacher_people`).
         refine: by keypoints, steps of refinement (`KeypointLifter.forward`).
+        chooser: by keypoints, chooses the joints of the teacher's people again, in eager mode.
         backend, precision: see `accelerate`; "keypoints" runs the teacher by them.
     """
 
@@ -79,6 +81,7 @@ class PeopleReader:
         refine: int = SEEN_REFINE,
         backend: Backend = "eager",
         precision: Precision = "float32",
+        chooser: PeakChooser | None = None,
     ) -> None:
         if (pathway == "keypoints") != isinstance(network, KeypointLifter):
             raise ValueError(
@@ -90,6 +93,12 @@ class PeopleReader:
         self.max_people = max_people
         self.threshold = teacher.threshold if threshold is None else threshold
         self.turned, self.refine = turned, refine
+        if chooser is not None and (pathway != "keypoints" or chooser.layout is not teacher.layout):
+            raise ValueError(
+                f"a chooser of the joints of {chooser.layout.name} needs the pathway 'keypoints' and a teacher with "
+                f"maps of them, not {pathway!r} and {type(teacher).__name__} of {teacher.layout.name}"
+            )
+        self.chooser = None if chooser is None else chooser.eval()
         if isinstance(network, KeypointLifter):
             self.side = teacher_size or teacher.side
             self._ratio, self._focal_ratio = 1.0, FOCAL_RATIO
@@ -150,7 +159,7 @@ class PeopleReader:
         """
         turns = 4 if self.turned else 1
         teacher, layout = self.teacher, self.teacher.layout
-        k_q = teacher.people(self._run(torch.cat([torch.rot90(image, turn, (2, 3)) for turn in range(turns)])))
+        k_q = self._grouped(self._run(torch.cat([torch.rot90(image, turn, (2, 3)) for turn in range(turns)])))
         points, visible = layout.to_skeleton(k_q.points, k_q.visible & k_q.valid[..., None], estimate=True)
         total, score = torch.where(k_q.valid, k_q.scores.sum(-1), 0), teacher.score(k_q)
         if turns == 1:
@@ -182,7 +191,7 @@ class PeopleReader:
     def read_teacher(self, image: np.ndarray, box: Letterbox) -> dict[str, Any]:
         """The teacher's own 2D people k_q in the format of `PhotographPeople.to_json`; unseen joints are None."""
         image, box = self._trimmed(image, box)
-        k_q = self.teacher.people(self.teacher(self._batch(image)))
+        k_q = self._grouped(self.teacher(self._batch(image)))
         points, visible = self.teacher.layout.to_skeleton(k_q.points, k_q.visible)
         people = []
         for p in k_q.valid[0].nonzero().flatten().tolist():
@@ -190,6 +199,11 @@ class PeopleReader:
             joints = [pixel if seen else None for pixel, seen in zip(pixels, visible[0, p].tolist(), strict=True)]
             people.append({"joints_px": joints})
         return {"version": FORMAT, "size": list(box.size), "skeleton": skeleton_json(), "people": people}
+
+    def _grouped(self, output: HMPAF | People2D) -> People2D:
+        """What the teacher gives -> people."""
+        people = self.teacher.people(output)
+        return people if self.chooser is None else self.chooser.people(output, people, self.teacher.stride)
 
     def _trimmed(self, image: np.ndarray, box: Letterbox) -> tuple[np.ndarray, Letterbox]:
         return trimmed(image, box, _MULTIPLE, _MARGIN) if self._trims else (image, box)
@@ -241,6 +255,7 @@ def infer(
     turned: bool | None = None,
     scales: list[float] | None = None,
     refine: int = SEEN_REFINE,
+    chooser: str | None = None,
     overlay: bool = True,
     page: bool = True,
     teacher_people: bool = False,
@@ -270,6 +285,8 @@ def infer(
             say `--teacher_size 640 --scales "[0.8,0.7,1]"` (`MoveNet`); another teacher has its own `--teacher.scales`,
             or none.
         refine: by "keypoints", steps by which each person is fitted to the joints seen after the network has read them.
+        chooser: by "keypoints", `network.safetensors` of the stage `chooser` that was trained with the teacher: chooses
+            each person's joints again among the peaks of its maps.
         overlay: draw the people over the photograph beside a 3D view (NAME.png).
         page: write a page in which the 3D people can be turned (NAME.html).
         teacher_people: write the teacher's own 2D people too (NAME.teacher.json), for `evaluate 2d`.
@@ -288,8 +305,9 @@ def infer(
     teacher_size = teacher_size or default_size(pathway, teacher)
     turned = teacher.upright_only if turned is None else turned
     teacher, network = teacher.to(device), network.to(device)
+    choose = None if chooser is None else PeakChooser.from_file(chooser).to(device)
     reader = PeopleReader(
-        teacher, network, pathway, teacher_size, max_people, threshold, turned, refine, backend, precision
+        teacher, network, pathway, teacher_size, max_people, threshold, turned, refine, backend, precision, choose
     )
 
     failed = []

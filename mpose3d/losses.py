@@ -97,6 +97,18 @@ def hmpaf_error(
     return total
 
 
+def choice_error(
+    scores: Float[Tensor, "n J K+1"], off: Float[Tensor, "n J K"], near: float, counted: Bool[Tensor, "n J"]
+) -> Tensor:
+    """Cross-entropy of choosing the peak that is the least `off`, or the last, "none of them", where none is `near`.
+
+    Peaks with a score of -inf do not exist.
+    """
+    least, nearest = torch.where(scores[..., :-1].isfinite(), off.detach(), torch.inf).min(dim=-1)
+    right = torch.where(least < near, nearest, off.shape[-1])
+    return masked_mean(functional.cross_entropy(scores.movedim(-1, 1), right, reduction="none"), counted)
+
+
 def relative_error(prediction: Float[Tensor, ...], target: Float[Tensor, ...]) -> Tensor:
     """Squared error as a part of the squared target: 1 for a prediction of 0 everywhere, whatever their scale."""
     error = (prediction.float() - target.float()).square().sum()

@@ -15,6 +15,7 @@ from mpose3d.inference import SEEN_REFINE, PeopleReader, infer, output_places
 from mpose3d.networks.cross_modal import CrossModalNetwork
 from mpose3d.networks.keypoint_lifter import KeypointLifter
 from mpose3d.networks.movenet import MoveNet
+from mpose3d.networks.peak_chooser import PeakChooser
 from mpose3d.networks.teacher import SmallTeacher
 from mpose3d.poses.artificial import ArtificialPoses
 from mpose3d.poses.scenes import SceneSampler
@@ -160,6 +161,31 @@ def test_by_keypoints_the_lifter_reads_what_the_teacher_sees(tmp_path):
         camera = Camera.for_image(512, 512)
         again = lifter(given.float(), torch.ones(2, 15, dtype=torch.bool), camera, SEEN_REFINE).joints
     np.testing.assert_allclose(found.joints_mm[place], again, rtol=1e-3, atol=1)
+
+
+def test_a_chooser_gives_every_joint_a_place(tmp_path):
+    """A joint that the teacher does not see comes by estimate, in 2D and 3D; who may have a chooser is said."""
+    points = 128 + 60 * torch.randn(1, 1, 15, 2, generator=torch.Generator().manual_seed(0))
+    chooser, lifter = PeakChooser(width=16, blocks=1), KeypointLifter(width=16, blocks=1)
+    chooser.none.bias.data.fill_(1e3)  # nothing is ever a joint's peak
+    plain, choosing = (PeopleReader(DrawnTeacher(points), lifter, "keypoints", 256, chooser=c) for c in (None, chooser))
+    image, box = np.zeros((256, 256, 3), np.uint8), Letterbox.fit(256, 256, 256)
+    seen, chosen = (reader.read_teacher(image, box)["people"] for reader in (plain, choosing))
+    assert len(seen) == len(chosen) == 1 and None not in chosen[0]["joints_px"]
+    assert seen[0]["joints_px"] != chosen[0]["joints_px"]
+    assert choosing.teacher_people(torch.zeros(1, 3, 256, 256))[2].item() == 0  # estimates are no peaks
+    with pytest.raises(ValueError, match="needs the pathway 'keypoints' and a teacher with maps of them"):
+        PeopleReader(CrowdedMoveNet(), lifter, "keypoints", chooser=chooser)
+
+
+def test_infer_takes_a_chooser_from_a_file(folder, tmp_path):
+    KeypointLifter(width=16, blocks=1).save(tmp_path / "lifter.safetensors")
+    PeakChooser(width=16, blocks=1).save(tmp_path / "chooser.safetensors")
+    files = {"weights": str(tmp_path / "lifter.safetensors"), "chooser": str(tmp_path / "chooser.safetensors")}
+    assert run(folder, tmp_path, pathway="keypoints", teacher_size=64, **files) == 0
+    files["chooser"] = files["weights"]
+    with pytest.raises(ValueError, match=r"lifter\.safetensors is not of a PeakChooser"):
+        run(folder, tmp_path, pathway="keypoints", teacher_size=64, **files)
 
 
 class CrowdedMoveNet(MoveNet):

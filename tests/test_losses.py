@@ -115,3 +115,16 @@ def test_the_relative_error_knows_no_scale():
     for scale in (1e-3, 1, 1e3):
         torch.testing.assert_close(losses.relative_error(scale * wrong, scale * target), torch.tensor(0.1))
     assert losses.relative_error(torch.zeros(2), torch.zeros(2)) == 0
+
+
+def test_the_right_choice_is_the_nearest_peak_that_exists_or_none():
+    off = torch.tensor([[[0.5, 0.1], [0.5, 0.3], [0.0, 0.1]]])  # nearest; none is near; the nearest does not exist
+    right = torch.tensor([[1, 2, 1]])
+    scores = torch.zeros(1, 3, 3)
+    scores[0, 2, 0] = -torch.inf
+    everybody = torch.ones(1, 3, dtype=torch.bool)
+    loss = losses.choice_error(scores, off, 0.2, everybody)
+    assert loss.item() == pytest.approx((2 * math.log(3) + math.log(2)) / 3)
+    sure = scores + 50 * functional.one_hot(right, 3)
+    assert losses.choice_error(sure, off, 0.2, everybody) < 1e-6
+    assert losses.choice_error(scores, off, 0.2, ~everybody) == 0

@@ -27,6 +27,7 @@ from mpose3d.metrics.functional import mpjpe, pmpjpe
 from mpose3d.metrics.matching import assign_people
 from mpose3d.networks.cross_modal import CrossModalNetwork, Detection
 from mpose3d.networks.keypoint_lifter import REFINE, KeypointLifter
+from mpose3d.networks.peak_chooser import PeakChooser
 from mpose3d.networks.teacher import SmallTeacher, Teacher
 from mpose3d.poses.artificial import ArtificialPoses
 from mpose3d.poses.scenes import Scenes
@@ -41,7 +42,7 @@ HERE = Path(__file__).parent
 STAGES = ("teacher", "aae", "distill", "phase1", "phase2", "lifter")
 
 #: the route by keypoints: stages of the scales, each of which has a folder of overrides
-SCALED = ("teacher", "aae", "lifter")
+SCALED = ("teacher", "aae", "chooser", "lifter")
 SCALES = ("long", "gpu")
 
 #: the small world of the configs, with a seed that none of them has
@@ -58,6 +59,7 @@ def train(out: Path, scale: str | None = None, overrides: list[str] | None = Non
         flags = [f"--trainer.logger.init_args.save_dir={out}"]
         if stage in ("distill", "phase1", "phase2"):
             configs.append(HERE / "network.yaml")
+        if stage in ("distill", "phase1", "phase2", "chooser"):
             flags.append(f"--model.init_args.teacher.init_args.weights={out}/teacher/checkpoints/last.ckpt")
         if stage in ("distill", "phase1", "phase2", "lifter"):
             flags.append(f"--model.init_args.network.init_args.prior={out}/aae/checkpoints/last.ckpt")
@@ -144,11 +146,16 @@ def report(out: Path) -> dict[str, dict[str, float]]:
         for stage in ("distill", "phase1", "phase2"):
             network = CrossModalNetwork.from_file(out / stage / "network.safetensors")
             rows[f"after {stage}"] = score(teacher, network, unseen)
-    lifter = KeypointLifter.from_file(out / "lifter" / "network.safetensors").eval()
+    lifter = KeypointLifter.from_file(out / "lifter" / "network.safetensors")
     # without refinement, which follows the errors of a teacher as rough as this
     reader = PeopleReader(teacher, lifter, "keypoints", UNSEEN.input_size, refine=0)
     read = [reader.detect(image) for image, _ in unseen]
     rows["teacher's people, lifted"] = score_people(read, unseen)
+    if (out / "chooser").is_dir():
+        chooser = PeakChooser.from_file(out / "chooser" / "network.safetensors")
+        reader = PeopleReader(teacher, lifter, "keypoints", UNSEEN.input_size, refine=0, chooser=chooser)
+        read = [reader.detect(image) for image, _ in unseen]
+        rows["joints chosen again, lifted"] = score_people(read, unseen)
     with torch.inference_mode():
         rows["true 2D, lifted"] = score_people([_lifted(lifter, scenes) for _, scenes in unseen], unseen)
 
@@ -161,7 +168,7 @@ def report(out: Path) -> dict[str, dict[str, float]]:
     Console().print(table)
     (out / "small_world.json").write_text(json.dumps(rows, indent=1))
     write_picture(out / "people.png", people_of_a_render(unseen[0].image, read[0]))
-    logs = {stage: out / stage / "metrics.csv" for stage in STAGES}
+    logs = {stage: out / stage / "metrics.csv" for stage in dict.fromkeys(STAGES + SCALED)}
     losses = {stage: _losses(log) for stage, log in logs.items() if log.exists()}
     write_picture(out / "curves.png", curves(losses, log=True))
     return rows

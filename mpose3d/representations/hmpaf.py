@@ -234,8 +234,8 @@ def parse(
         raise ValueError("heatmaps or part-affinity fields hold NaN or infinity")
 
     # maps -> peaks of each joint -> score of each pair of peaks that a limb could join -> people
-    cells, scores = _peaks(heatmaps, threshold, max_people, upsample)
-    joins = _limb_integrals(pafs, cells, scores > 0, layout, limb_threshold, limb_agreement)
+    cells, scores = peaks(heatmaps, threshold, max_people, upsample)
+    joins = limb_integrals(pafs, cells, scores > 0, layout, limb_threshold, limb_agreement)
     # a network that is unsure of a joint has low peaks beside the right one, with fields as good
     first, second = (scores[:, list(end)] for end in zip(*layout.limbs, strict=True))
     joins *= (first[..., None] * second[:, :, None]).sqrt()
@@ -262,7 +262,7 @@ def parse(
     )
 
 
-def _peaks(heatmaps: Tensor, threshold: float, most: int, upsample: int) -> tuple[Tensor, Tensor]:
+def peaks(heatmaps: Tensor, threshold: float, most: int, upsample: int = 2) -> tuple[Tensor, Tensor]:
     """Local maxima: cells (B, J, K, 2) as x, y with a fraction, and their heights (B, J, K), 0 where there is none."""
     if upsample > 1:
         heatmaps = functional.interpolate(heatmaps, scale_factor=upsample, mode="bicubic")
@@ -306,7 +306,7 @@ def _vertex(before: Tensor, here: Tensor, after: Tensor, inside: Tensor) -> Tens
     return torch.where(usable, 0.5 * (before - after) / torch.where(usable, curvature, 1), 0).clamp(-0.5, 0.5)
 
 
-def _limb_integrals(
+def limb_integrals(
     pafs: Tensor, cells: Tensor, exists: Tensor, layout: Layout, threshold: float, agreement: float, samples: int = 10
 ) -> Tensor:
     """(B, L, K, K): mean of the field along the line from each first to each second end; 0 where that is no limb."""

@@ -1,7 +1,8 @@
-"""The training stages, one LightningModule each: the source's five in the order in which they are run, `lifter`
-and `compact`."""
+"""The training stages, one LightningModule each: the source's five in the order in which they are run, `lifter`,
+`chooser` and `compact`."""
 
 from mpose3d.stages.aae import AAEStage
+from mpose3d.stages.chooser import ChooserStage
 from mpose3d.stages.compact import CompactStage
 from mpose3d.stages.distill import DistillStage
 from mpose3d.stages.lifter import LifterStage
@@ -9,4 +10,13 @@ from mpose3d.stages.phase1 import Phase1Stage
 from mpose3d.stages.phase2 import Phase2Stage
 from mpose3d.stages.teacher import TeacherStage
 
-__all__ = ["AAEStage", "CompactStage", "DistillStage", "LifterStage", "Phase1Stage", "Phase2Stage", "TeacherStage"]
+__all__ = [
+    "AAEStage",
+    "ChooserStage",
+    "CompactStage",
+    "DistillStage",
+    "LifterStage",
+    "Phase1Stage",
+    "Phase2Stage",
+    "TeacherStage",
+]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from mpose3d.representations.hmpaf import HMPAF, _largest_near, _limb_integrals, draw, parse, select_supplied
+from mpose3d.representations.hmpaf import HMPAF, _largest_near, draw, limb_integrals, parse, select_supplied
 from mpose3d.skeleton import COCO_17, COCO_18, MPI_15, MPOSE3D, Layout
 
 LAYOUTS = [MPOSE3D, MPI_15, COCO_18]
@@ -341,7 +341,7 @@ def test_limb_integrals_equal_a_naive_loop(generator):
     pafs = functional.avg_pool2d(pafs + 0.3, 3, stride=1, padding=1)  # smooth enough for some limbs to agree
     cells = torch.rand(2, len(layout), peaks, 2, generator=generator) * torch.tensor([16.0, 11.0])
     exists = torch.rand(2, len(layout), peaks, generator=generator) < 0.8
-    found = _limb_integrals(pafs, cells, exists, layout, threshold=0.05, agreement=0.6)
+    found = limb_integrals(pafs, cells, exists, layout, threshold=0.05, agreement=0.6)
     expected = torch.zeros_like(found)
     for image, limb, i, k in itertools.product(range(2), range(len(layout.limbs)), range(peaks), range(peaks)):
         a, b = layout.limbs[limb]

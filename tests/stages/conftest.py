@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 from lightning.pytorch import Trainer
 
 from mpose3d.data.cross_modal import CrossModalData
@@ -12,10 +13,34 @@ from mpose3d.data.rendered import RenderedWorld
 from mpose3d.data.scenes import SyntheticPoses, SyntheticScenes
 from mpose3d.networks.cross_modal import CrossModalNetwork
 from mpose3d.networks.keypoint_lifter import KeypointLifter
+from mpose3d.networks.peak_chooser import PeakChooser
 from mpose3d.networks.teacher import SmallTeacher
-from mpose3d.stages import AAEStage, CompactStage, DistillStage, LifterStage, Phase1Stage, Phase2Stage, TeacherStage
+from mpose3d.representations.hmpaf import HMPAF, People2D
+from mpose3d.stages import (
+    AAEStage,
+    ChooserStage,
+    CompactStage,
+    DistillStage,
+    LifterStage,
+    Phase1Stage,
+    Phase2Stage,
+    TeacherStage,
+)
 
 SCENES: dict[str, Any] = {"input_size": 32, "people": (1, 2), "batch_size": 2, "batches": 2, "val_batches": 1}
+
+
+class CrowdedTeacher(SmallTeacher):
+    """Untrained, sees peaks and limbs everywhere, and all over the image people whose joints are in one place."""
+
+    def stages(self, v):
+        return [HMPAF(100 * maps.heatmaps, torch.ones_like(maps.pafs)) for maps in super().stages(v)]
+
+    def people(self, maps):
+        places = torch.cartesian_prod(torch.arange(0.0, 32, 6), torch.arange(0.0, 32, 6))
+        points = places[None, :, None].repeat(len(maps.heatmaps), 1, 15, 1)
+        seen = torch.ones_like(points[..., 0], dtype=torch.bool)
+        return People2D(points, seen.float(), seen, seen[..., 0])
 
 
 def tiny_network(**arguments: Any) -> CrossModalNetwork:
@@ -30,6 +55,8 @@ def tiny_stage(name: str, **arguments: Any):
         return AAEStage(**arguments)
     if name == "lifter":
         return LifterStage(KeypointLifter(width=16, blocks=1), **arguments)
+    if name == "chooser":
+        return ChooserStage(CrowdedTeacher(width=8), PeakChooser(width=16, blocks=1), **arguments)
     if name == "compact":
         return CompactStage(SmallTeacher(width=8).eval(), **{"rank": 2, "start_batches": 1} | arguments)
     stage = {"distill": DistillStage, "phase1": Phase1Stage, "phase2": Phase2Stage}[name]
@@ -37,7 +64,7 @@ def tiny_stage(name: str, **arguments: Any):
 
 
 def tiny_data(name: str):
-    if name == "teacher":
+    if name in ("teacher", "chooser"):
         return RenderedWorld(gives="labelled", **SCENES)
     if name == "aae":
         return SyntheticPoses(batch_size=4, batches=2, val_batches=1)
@@ -60,4 +87,4 @@ def trainer(tmp_path):
     return make
 
 
-STAGES = ("teacher", "aae", "distill", "phase1", "phase2", "lifter", "compact")
+STAGES = ("teacher", "aae", "distill", "phase1", "phase2", "lifter", "chooser", "compact")

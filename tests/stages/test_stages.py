@@ -13,6 +13,7 @@ from mpose3d.data.cross_modal import CrossModalData
 from mpose3d.data.images import ImageFolderDataModule
 from mpose3d.data.scenes import SyntheticScenes
 from mpose3d.networks.cross_modal import CrossModalNetwork
+from mpose3d.networks.peak_chooser import PeakChooser
 from mpose3d.networks.teacher import SmallTeacher
 from mpose3d.stages import Phase1Stage
 from mpose3d.stages.cross_modal import LossWeights, merge_joints
@@ -34,6 +35,7 @@ def test_a_fit_changes_what_is_trained_and_nothing_else(name, trainer):
     assert trained == {
         "teacher": {"teacher"}, "aae": {"network", "disc"}, "distill": {"h"}, "phase1": {"g", "h"}, "phase2": {"h"},
         "lifter": {"read", "code"}, "compact": {"e"},
+        "chooser": set(dict(PeakChooser(width=16, blocks=1).named_children())) | {"of_joint", "of_token"},
     }[name]  # fmt: skip
     assert all(not network.training for network in stage.frozen_networks())
     assert math.isfinite(fit.callback_metrics["train/loss"])

@@ -110,8 +110,8 @@ class Teacher(nn.Module, ABC):
         return parse(maps, self.layout, self.stride, threshold=self.peak)
 
     def score(self, people: People2D) -> Tensor:
-        """How sure each person (B, P) is: the mean height of the peaks seen."""
-        return torch.where(people.valid, people.scores.sum(-1), 0) / people.visible.sum(-1).clamp_min(1)
+        """How sure each person (B, P) is: the mean height of the peaks; a joint that was estimated has none."""
+        return torch.where(people.valid, people.scores.sum(-1), 0) / (people.scores > 0).sum(-1).clamp_min(1)
 
     @abstractmethod
     def features(self, image: Tensor) -> Tensor:
