@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from mpose3d import assets
 from mpose3d.data.letterbox import IMAGE_SUFFIXES, Letterbox, read_letterboxed, to_tensor, trimmed
 from mpose3d.geometry.camera import Camera
+from mpose3d.geometry.extent import bounding_box, box_intersection
 from mpose3d.lifting import read_lifter
-from mpose3d.metrics.functional import bounding_box, box_intersection
 from mpose3d.networks.backends import Backend, Precision, accelerate
 from mpose3d.networks.cross_modal import CrossModalNetwork, Detection
 from mpose3d.networks.keypoint_lifter import KeypointLifter, enough_joints

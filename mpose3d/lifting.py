@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 from mpose3d import assets
 from mpose3d.data.keypoints import PictureKeypoints, read_keypoints, with_sizes
 from mpose3d.geometry.camera import Camera
-from mpose3d.metrics.functional import bounding_box
+from mpose3d.geometry.extent import bounding_box
 from mpose3d.networks.cross_modal import CrossModalNetwork
 from mpose3d.networks.keypoint_lifter import FEWEST_JOINTS, REFINE, KeypointLifter, enough_joints
 from mpose3d.people import FOCAL_RATIO, PhotographPeople, write_people

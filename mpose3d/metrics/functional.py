@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mpose3d.geometry.alignment import aligned_distances, scale_align
+from mpose3d.geometry.extent import box_intersection
 
 PCK_THRESHOLD = 150.0
 """mm; 3DPCK (Mehta et al., 3DV 2017)"""
@@ -125,23 +126,6 @@ def pck2d(
 ) -> Float[Tensor, "*batch"]:
     """Percentage of visible joints less than `threshold` px away."""
     return 100 * _mean_over_visible((joint_errors(prediction, target) < threshold).float(), visible)
-
-
-def bounding_box(
-    points: Float[Tensor, "*batch J 2"], visible: Bool[Tensor, "*batch J"] | None = None
-) -> Float[Tensor, "*batch 4"]:
-    """Box (x0, y0, x1, y1) around the visible points; NaN where there is none, or one of them is NaN."""
-    if visible is None:
-        return torch.cat([points.amin(dim=-2), points.amax(dim=-2)], dim=-1)
-    visible = visible[..., None]
-    low = torch.where(visible, points, torch.inf).amin(dim=-2)
-    high = torch.where(visible, points, -torch.inf).amax(dim=-2)
-    return torch.where(visible.any(dim=-2), torch.cat([low, high], dim=-1), torch.nan)
-
-
-def box_intersection(a: Float[Tensor, "*#batch 4"], b: Float[Tensor, "*#batch 4"]) -> Float[Tensor, "*batch"]:
-    """Area that boxes (x0, y0, x1, y1) share; NaN where a box is NaN."""
-    return (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp_min(0).prod(dim=-1)
 
 
 def box_iou(a: Float[Tensor, "*batch 4"], b: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch"]:

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from mpose3d.metrics.functional import bounding_box
+from mpose3d.geometry.extent import bounding_box
 
 MATCH_LIMIT = 0.5
 """Largest mean joint distance of a match, in diagonals of the annotated person's box."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from mpose3d.geometry.alignment import MIN_ALIGNED_JOINTS
+from mpose3d.geometry.extent import bounding_box
 from mpose3d.metrics import functional
 
 
@@ -161,5 +162,5 @@ class BoxIoU(_MeanOverPoses):
         return visible.sum(dim=-1) >= 2
 
     def _score(self, prediction: Tensor, target: Tensor, visible: Tensor) -> Tensor:
-        boxes = (functional.bounding_box(points, visible) for points in (prediction, target))
+        boxes = (bounding_box(points, visible) for points in (prediction, target))
         return functional.box_iou(*boxes)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from mpose3d.geometry.camera import Camera
 from mpose3d.geometry.constants import like
+from mpose3d.geometry.extent import bounding_box
 from mpose3d.geometry.kinematics import local_to_canonical, rotate
 from mpose3d.geometry.precision import full_precision, normalize
 from mpose3d.networks.autoencoder import PriorNetwork
@@ -157,9 +158,8 @@ class KeypointLifter(PriorNetwork):
 
 def _view(rays: Tensor, visible: Tensor) -> Tensor:
     """Rotation (..., 3, 3) from a camera that looks at the middle of the visible joints to the real one."""
-    low = torch.where(visible[..., None], rays, torch.inf).amin(-2)
-    high = torch.where(visible[..., None], rays, -torch.inf).amax(-2)
-    middle = torch.where(visible.any(-1, keepdim=True), (low + high) / 2, 0)
+    box = bounding_box(rays, visible)
+    middle = torch.where(visible.any(-1, keepdim=True), (box[..., :2] + box[..., 2:]) / 2, 0)
     z = normalize(nn.functional.pad(middle, (0, 1), value=1.0))
     # its x axis stays level with the picture
     x = normalize(torch.stack([z[..., 2], torch.zeros_like(z[..., 2]), -z[..., 0]], dim=-1))

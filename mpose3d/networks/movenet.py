@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mpose3d.geometry.extent import bounding_box
 from mpose3d.networks.teacher.mobilenet_thin import pad_stride_2
 from mpose3d.networks.weights import by_layer, load_weights, read_weights
 from mpose3d.representations.hmpaf import People2D, in_order
@@ -215,9 +216,8 @@ def _once_each(points: Tensor, scores: Tensor, visible: Tensor, side: Tensor) ->
 
 def _averaged(people: People2D, others: list[People2D]) -> People2D:
     """`people`, their joints averaged with those that `others` see of them, surest first."""
-    visible = people.visible[..., None]
-    low, high = (torch.where(visible, people.points, sign * torch.inf) for sign in (1, -1))
-    diagonal = torch.where(people.valid, (high.amax(-2) - low.amin(-2)).norm(dim=-1), 0)
+    box = bounding_box(people.points, people.visible)
+    diagonal = torch.where(people.valid, (box[..., 2:] - box[..., :2]).norm(dim=-1), 0)
     total, scores = people.points * people.scores[..., None], people.scores
     for other in others:
         apart = (people.points[:, :, None] - other.points[:, None]).norm(dim=-1)  # (b, p, q, j)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mpose3d.geometry.extent import spread
 from mpose3d.networks.saved import SavedNetwork
 from mpose3d.representations.hmpaf import HMPAF, People2D, limb_integrals, peaks
 from mpose3d.skeleton import LAYOUTS
@@ -101,7 +102,8 @@ class PeakChooser(SavedNetwork):
             )
         image, person = people.valid.nonzero(as_tuple=True)
         points, visible = people.points[image, person], people.visible[image, person]
-        middle, size = extent(points, visible)
+        middle, size = spread(points, visible)
+        size = size.clamp_min(1.0)  # px
 
         maps = HMPAF(*(part.detach().float().contiguous() for part in maps))
         places, heights, taken, joins = self._candidates(maps, image, points, visible, stride)
@@ -153,7 +155,7 @@ class PeakChooser(SavedNetwork):
         heights, joins = functional.pad(heights, (0, short))[image], functional.pad(joins, (0, short, 0, short))[image]
 
         taken = ((places - points[:, :, None]).abs().amax(-1) < 0.1 * stride) & visible[..., None] & (heights > 0)
-        middle, size = extent(points, visible)
+        middle, size = spread(points, visible)
         near = (places - middle[:, None, None]).norm(dim=-1) < _REACH * size[:, None, None]
         heights = torch.where(near | taken, heights, 0)
         kept = (heights + 2 * taken).topk(self.peaks, dim=-1).indices
@@ -172,12 +174,3 @@ class PeakChooser(SavedNetwork):
         fields[:, first, second] = padded
         fields[:, second, first] = padded.mT
         return fields.transpose(2, 3).flatten(3, 4).flatten(1, 2)
-
-
-def extent(points: Float[Tensor, "n J 2"], visible: Bool[Tensor, "n J"]) -> tuple[Tensor, Tensor]:
-    """Middle (n, 2) of the joints seen, and how far from it they are (n,), root mean square; at least 1 px."""
-    seen = visible[..., None]
-    count = visible.sum(-1).clamp_min(1)
-    middle = torch.where(seen, points, 0).sum(1) / count[:, None]
-    spread = torch.where(seen, points - middle[:, None], 0).square().sum((1, 2)) / count
-    return middle, spread.sqrt().clamp_min(1.0)

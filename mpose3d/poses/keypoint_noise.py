@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from mpose3d.geometry.extent import spread
 from mpose3d.skeleton import SKELETON
 
 _HEAD = SKELETON.index("head_top")
@@ -19,14 +20,9 @@ _ARMS, _LEGS = (
 )
 
 
-def person_size(joints_px: Float[Tensor, "*n 15 2"]) -> Float[Tensor, "*n"]:
-    """How large a person appears: the root mean square distance of the joints from their mean, px."""
-    return (joints_px - joints_px.mean(-2, keepdim=True)).square().sum(-1).mean(-1).sqrt()
-
-
 @dataclass(frozen=True)
 class KeypointNoise:
-    """Errors of 2D joints, in fractions of a person's size (`person_size`).
+    """Errors of 2D joints, in fractions of a person's size (`spread`).
 
     Args:
         jitter: largest standard deviation of Gaussian noise; each person's is uniform between 0 and it.
@@ -66,7 +62,7 @@ class KeypointNoise:
         def normal() -> Tensor:
             return torch.randn(joints_px.shape, generator=generator, device=device)
 
-        size = person_size(joints_px)[:, None, None]
+        size = spread(joints_px)[1][:, None, None]
         thrown = uniform(people, len(SKELETON), 1) < self.outliers
         error = self.jitter * uniform(people, 1, 1) * normal() + torch.where(thrown, self.throw * normal(), 0)
         joints = joints_px + error * size

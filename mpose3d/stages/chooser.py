@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from mpose3d import losses
+from mpose3d.geometry.extent import spread
 from mpose3d.metrics.matching import assign_people
-from mpose3d.networks.peak_chooser import PeakChooser, extent
+from mpose3d.networks.peak_chooser import PeakChooser
 from mpose3d.networks.teacher import Teacher
 from mpose3d.sample import LabelledPhotographs
 from mpose3d.stages.base import Stage
@@ -57,7 +58,7 @@ class ChooserStage(Stage):
             people = self.teacher.people(maps)
         choice = self.network(maps, people, self.teacher.stride)
         truth, counted = _annotated(batch, people.points, people.visible, people.valid)
-        size = extent(truth, counted)[1][:, None, None]
+        size = spread(truth, counted)[1].clamp_min(1.0)[:, None, None]
         off = (choice.places_px - truth[:, :, None]).norm(dim=-1) / size  # (n, J, K + 1)
         terms = {
             "choice": losses.choice_error(choice.scores, off[..., :-1], self.near, counted),

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from mpose3d import losses
 from mpose3d.geometry.camera import Camera
+from mpose3d.geometry.extent import spread
 from mpose3d.geometry.kinematics import canonical_to_local, canonicalize, local_to_canonical, rotate
 from mpose3d.metrics.functional import mpjpe, pmpjpe, root_error
 from mpose3d.networks.keypoint_lifter import KeypointLifter, enough_joints
-from mpose3d.poses.keypoint_noise import KeypointNoise, person_size
+from mpose3d.poses.keypoint_noise import KeypointNoise
 from mpose3d.poses.scenes import Scenes
 from mpose3d.skeleton import SKELETON
 from mpose3d.stages.base import Stage
@@ -75,7 +76,7 @@ class LifterStage(Stage):
         counted = enough_joints(visible)
         root = SKELETON.root
         relative = people.joints - people.joints[:, root, None]
-        distance = (people.joints_px - truth_px).norm(dim=-1) / person_size(truth_px).clamp_min(1)[:, None]
+        distance = (people.joints_px - truth_px).norm(dim=-1) / spread(truth_px)[1].clamp_min(1)[:, None]
         terms = {
             "pose": losses.pose_error(people.joints, rotate(p_c, rotation), root, counted),
             "canonical": losses.pose_error(relative @ people.rotation, p_c, root, counted),

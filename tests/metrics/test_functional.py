@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from jaxtyping import jaxtyped
 from scipy.spatial.transform import Rotation
 
+from mpose3d.geometry.extent import bounding_box
 from mpose3d.metrics import functional
 from mpose3d.metrics.functional import (
     auc,
-    bounding_box,
     box_iou,
     mpjpe,
     n_mpjpe,
@@ -114,8 +114,6 @@ def test_only_visible_joints_count(generator: torch.Generator) -> None:
     prediction[:, 6:] = torch.nan
     for metric in (mpjpe, pmpjpe, pck3d, auc):
         assert torch.allclose(metric(prediction, target, visible), metric(*few))
-    box = bounding_box(prediction[..., :2], visible)
-    assert torch.equal(box, bounding_box(few[0][..., :2]))
 
 
 class TestDegenerate:
@@ -128,7 +126,6 @@ class TestDegenerate:
             assert metric(prediction, target, nothing).isnan().all()
         assert n_mpjpe(prediction, target, nothing, root=ROOT).isnan().all()
         assert pck2d(prediction[..., :2], target[..., :2], nothing).isnan().all()
-        assert bounding_box(prediction[..., :2], nothing).isnan().all()
 
     def test_root_invisible(self, generator: torch.Generator) -> None:
         prediction, target = random_poses(generator)
@@ -171,8 +168,6 @@ def test_boxes() -> None:
     assert box_iou(a, b) == pytest.approx(1 / 7)
     assert box_iou(a, a) == 1 and box_iou(a, a + 5) == 0
     assert box_iou(torch.zeros(4), torch.zeros(4)) == 0
-    points = torch.tensor([[1.0, 5.0], [3.0, 2.0], [9.0, 9.0]])
-    assert bounding_box(points, torch.tensor([True, True, False])).tolist() == [1, 2, 3, 5]
 
 
 def test_pck_2d_threshold_is_25_px() -> None:
@@ -197,5 +192,5 @@ def test_shapes_are_as_annotated(generator: torch.Generator) -> None:
     assert checked["root_error"](prediction, target, root=ROOT).shape == (5, 10)
     flat, flat_target = prediction[..., :2], target[..., :2]
     assert checked["pck2d"](flat, flat_target, visible).shape == (5, 10)
-    boxes = [checked["bounding_box"](points, visible) for points in (flat, flat_target)]
+    boxes = [bounding_box(points, visible) for points in (flat, flat_target)]
     assert checked["box_iou"](*boxes).shape == (5, 10)

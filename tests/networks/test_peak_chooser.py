@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from mpose3d import losses
-from mpose3d.networks.peak_chooser import PeakChooser, extent
+from mpose3d.geometry.extent import spread
+from mpose3d.networks.peak_chooser import PeakChooser
 from mpose3d.representations.hmpaf import HMPAF, People2D, draw, parse
 from mpose3d.skeleton import LAYOUTS
 
@@ -103,7 +104,7 @@ def test_it_learns_to_give_joints_back(points, found):
     truth, counted = found.points[found.valid], found.visible[found.valid]
     chooser = PeakChooser(width=32, blocks=1)
     optimizer = torch.optim.Adam(chooser.parameters(), 3e-3)
-    size = extent(truth, counted)[1][:, None, None]
+    size = spread(truth, counted)[1][:, None, None]
     for _ in range(120):
         choice = chooser(maps, given, STRIDE)
         off = (choice.places_px - truth[:, :, None]).norm(dim=-1) / size

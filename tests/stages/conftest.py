@@ -31,14 +31,15 @@ SCENES: dict[str, Any] = {"input_size": 32, "people": (1, 2), "batch_size": 2, "
 
 
 class CrowdedTeacher(SmallTeacher):
-    """Untrained, sees peaks and limbs everywhere, and all over the image people whose joints are in one place."""
+    """Untrained, sees peaks and limbs everywhere, and all over the image the same small person."""
 
     def stages(self, v):
         return [HMPAF(100 * maps.heatmaps, torch.ones_like(maps.pafs)) for maps in super().stages(v)]
 
     def people(self, maps):
         places = torch.cartesian_prod(torch.arange(0.0, 32, 6), torch.arange(0.0, 32, 6))
-        points = places[None, :, None].repeat(len(maps.heatmaps), 1, 15, 1)
+        person = 3 * torch.randn(15, 2, generator=torch.Generator().manual_seed(0))
+        points = (places[:, None] + person).repeat(len(maps.heatmaps), 1, 1, 1)
         seen = torch.ones_like(points[..., 0], dtype=torch.bool)
         return People2D(points, seen.float(), seen, seen[..., 0])
 

@@ -35,7 +35,7 @@ def test_a_fit_changes_what_is_trained_and_nothing_else(name, trainer):
     assert trained == {
         "teacher": {"teacher"}, "aae": {"network", "disc"}, "distill": {"h"}, "phase1": {"g", "h"}, "phase2": {"h"},
         "lifter": {"read", "code"}, "compact": {"e"},
-        "chooser": set(dict(PeakChooser(width=16, blocks=1).named_children())) | {"of_joint", "of_token"},
+        "chooser": set(dict(PeakChooser(width=16, blocks=1).named_children())) | {"of_joint", "of_token", "follow"},
     }[name]  # fmt: skip
     assert all(not network.training for network in stage.frozen_networks())
     assert math.isfinite(fit.callback_metrics["train/loss"])
