@@ -147,15 +147,14 @@ def report(out: Path) -> dict[str, dict[str, float]]:
             network = CrossModalNetwork.from_file(out / stage / "network.safetensors")
             rows[f"after {stage}"] = score(teacher, network, unseen)
     lifter = KeypointLifter.from_file(out / "lifter" / "network.safetensors")
-    # without refinement, which follows the errors of a teacher as rough as this
-    reader = PeopleReader(teacher, lifter, "keypoints", UNSEEN.input_size, refine=0)
-    read = [reader.detect(image) for image, _ in unseen]
-    rows["teacher's people, lifted"] = score_people(read, unseen)
+    choosers: dict[str, PeakChooser | None] = {"teacher's people": None}
     if (out / "chooser").is_dir():
-        chooser = PeakChooser.from_file(out / "chooser" / "network.safetensors")
+        choosers["joints chosen again"] = PeakChooser.from_file(out / "chooser" / "network.safetensors")
+    for name, chooser in choosers.items():
+        # without refinement, which follows the errors of a teacher as rough as this
         reader = PeopleReader(teacher, lifter, "keypoints", UNSEEN.input_size, refine=0, chooser=chooser)
         read = [reader.detect(image) for image, _ in unseen]
-        rows["joints chosen again, lifted"] = score_people(read, unseen)
+        rows[f"{name}, lifted"] = score_people(read, unseen)
     with torch.inference_mode():
         rows["true 2D, lifted"] = score_people([_lifted(lifter, scenes) for _, scenes in unseen], unseen)
 

@@ -106,7 +106,7 @@ class PeakChooser(SavedNetwork):
         size = size.clamp_min(1.0)  # px
 
         maps = HMPAF(*(part.detach().float().contiguous() for part in maps))
-        places, heights, taken, joins = self._candidates(maps, image, points, visible, stride)
+        places, heights, taken, joins = self._candidates(maps, image, points, visible, middle, size, stride)
         height, width = maps.heatmaps.shape[-2:]
         grid = 2 * (places + 0.5) / (stride * places.new_tensor([width, height])) - 1
         at = functional.grid_sample(torch.cat(maps, dim=1)[image], grid, align_corners=False).movedim(1, -1)
@@ -141,7 +141,14 @@ class PeakChooser(SavedNetwork):
         return People2D(points, height, people.valid[..., None].expand_as(people.visible), people.valid)
 
     def _candidates(
-        self, maps: HMPAF, image: Tensor, points: Tensor, visible: Tensor, stride: float
+        self,
+        maps: HMPAF,
+        image: Tensor,
+        points: Tensor,
+        visible: Tensor,
+        middle: Tensor,
+        size: Tensor,
+        stride: float,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Of all peaks of a person's image K a joint: the one that was taken, then the tallest within reach.
 
@@ -155,7 +162,6 @@ class PeakChooser(SavedNetwork):
         heights, joins = functional.pad(heights, (0, short))[image], functional.pad(joins, (0, short, 0, short))[image]
 
         taken = ((places - points[:, :, None]).abs().amax(-1) < 0.1 * stride) & visible[..., None] & (heights > 0)
-        middle, size = spread(points, visible)
         near = (places - middle[:, None, None]).norm(dim=-1) < _REACH * size[:, None, None]
         heights = torch.where(near | taken, heights, 0)
         kept = (heights + 2 * taken).topk(self.peaks, dim=-1).indices
