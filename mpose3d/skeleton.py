@@ -359,3 +359,16 @@ LSP_14 = Layout(
 LAYOUTS = {
     layout.name: layout for layout in (MPOSE3D, MPI_15, COCO_18, BODY_25, COCO_17, MUPOTS_17, SMPL_24, H36M_17, LSP_14)
 }
+
+
+def find_layout(name: str, with_limbs: bool = False) -> Layout:
+    """The layout of `LAYOUTS` that has this name.
+
+    Raises:
+        ValueError: there is none, or `with_limbs` and it has none.
+    """
+    known = [layout.name for layout in LAYOUTS.values() if layout.limbs or not with_limbs]
+    if name not in known:
+        kind = "layout with limbs" if with_limbs and name in LAYOUTS else "layout"
+        raise ValueError(f"unknown {kind} {name!r}, known are {', '.join(known)}")
+    return LAYOUTS[name]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mpose3d.data.mupots import read_sequence
-from mpose3d.skeleton import BODY_25, COCO_17, COCO_18, LAYOUTS, MPI_15, MPOSE3D, MUPOTS_17, SKELETON
+from mpose3d.skeleton import BODY_25, COCO_17, COCO_18, LAYOUTS, MPI_15, MPOSE3D, MUPOTS_17, SKELETON, find_layout
 
 
 def test_the_skeleton_is_that_of_the_source():
@@ -21,6 +21,15 @@ def test_the_tree_reaches_every_joint_once_parents_first():
         assert parent in seen and child not in seen
         seen.add(child)
     assert seen == set(range(len(SKELETON)))
+
+
+def test_a_layout_is_found_by_its_name():
+    assert find_layout("coco17") is COCO_17
+    assert find_layout("openpose18", with_limbs=True).limbs
+    with pytest.raises(ValueError, match=r"unknown layout 'coco', known are mpose3d, .*coco17"):
+        find_layout("coco")
+    with pytest.raises(ValueError, match="unknown layout with limbs 'coco17', known are mpose3d, mpi15"):
+        find_layout("coco17", with_limbs=True)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS.keys())

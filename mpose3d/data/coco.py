@@ -19,7 +19,7 @@ from mpose3d.data.augmentation import Augmentation, compose
 from mpose3d.data.epochs import StreamLoader
 from mpose3d.data.letterbox import Letterbox, from_reduced, read_reduced, to_tensor, warp
 from mpose3d.sample import LabelledPhotographs
-from mpose3d.skeleton import COCO_17, LAYOUTS, Layout
+from mpose3d.skeleton import COCO_17, Layout, find_layout
 
 
 @dataclass(frozen=True)
@@ -207,10 +207,8 @@ class CocoDataModule(LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if layout not in LAYOUTS:
-            raise ValueError(f"unknown layout {layout!r}, known are {', '.join(LAYOUTS)}")
         self.root = Path(root)
-        self.layout = LAYOUTS[layout]
+        self.layout = find_layout(layout)
         self.image_size = image_size
         self.batch_size = batch_size
         self.num_workers = num_workers

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mpose3d.data.letterbox import IMAGE_SUFFIXES
 from mpose3d.data.mupots import official_size
-from mpose3d.skeleton import COCO_17, LAYOUTS, MUPOTS_17, SKELETON, Layout
+from mpose3d.skeleton import COCO_17, MUPOTS_17, SKELETON, Layout, find_layout
 
 # What so many joints are where nothing else is said; 17 are COCO's in a COCO file, and ambiguous in an npz.
 _BY_COUNT = {15: "mpose3d", 18: "openpose18", 25: "openpose25"}
@@ -73,8 +73,6 @@ def read_keypoints(path: Path | str, layout: str | None = None, threshold: float
         ValueError: another format, another number of joints, or one that several layouts have.
     """
     path = Path(path)
-    if layout is not None and layout not in LAYOUTS:
-        raise ValueError(f"unknown layout {layout!r}, known are {', '.join(LAYOUTS)}")
     if path.is_dir():
         return _read_openpose_folder(path, layout, threshold)
     if not path.is_file():
@@ -295,7 +293,7 @@ def _in_layout(
     if layout is None and joints not in by_count:
         known = ", ".join(f"{count} ({name})" for count, name in sorted(by_count.items()))
         raise ValueError(f"{label}: people of {joints} joints, expected {known}, or another --layout")
-    of = LAYOUTS[layout or by_count[joints]]
+    of = find_layout(layout or by_count[joints])
     if of is MUPOTS_17 and joints == len(SKELETON):
         missing = np.full((len(array), len(of) - joints, array.shape[2]), np.nan)
         return np.concatenate([array, missing], axis=1), of

@@ -15,7 +15,7 @@ from mpose3d.data.acclaim import read_amc
 from mpose3d.data.bvh import read_bvh
 from mpose3d.data.c3d_markers import read_c3d
 from mpose3d.data.smpl import smpl_joints
-from mpose3d.skeleton import LAYOUTS, MPOSE3D, SKELETON, SMPL_24
+from mpose3d.skeleton import MPOSE3D, SKELETON, SMPL_24, find_layout
 
 SUFFIXES = (".npz", ".bvh", ".c3d", ".amc")
 
@@ -140,9 +140,7 @@ def _read_npz(file: Path, prefix: str, layout_name: str, body_models: Path | str
         if isinstance(error, FileNotFoundError):
             raise
         raise ValueError(f"{file}: not a readable npz file ({error})") from error
-    if layout_name not in LAYOUTS:
-        raise ValueError(f"unknown layout {layout_name!r}, known are {', '.join(LAYOUTS)}")
-    layout = LAYOUTS[layout_name]
+    layout = find_layout(layout_name)
     clips = {}
     for key, array in arrays.items():
         if array.ndim != 3 or array.shape[1:] != (len(layout), 3):

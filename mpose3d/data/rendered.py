@@ -9,7 +9,7 @@ import torch
 from mpose3d.data.rendering import render
 from mpose3d.data.scenes import SyntheticScenes
 from mpose3d.sample import LabelledPhotographs, Photographs, RenderedScenes
-from mpose3d.skeleton import LAYOUTS
+from mpose3d.skeleton import find_layout
 
 
 class RenderedWorld(SyntheticScenes):
@@ -34,7 +34,7 @@ class RenderedWorld(SyntheticScenes):
     ) -> None:
         super().__init__(**scenes)
         self.gives = gives
-        self.layout = LAYOUTS[layout]
+        self.layout = find_layout(layout)
         self.dyed = dyed
 
     def make(self, split: int, generator: torch.Generator) -> Photographs | LabelledPhotographs | RenderedScenes:

@@ -13,7 +13,7 @@ from mpose3d.networks.latent_encoder import LatentEncoder
 from mpose3d.networks.neural_head import NeuralHead
 from mpose3d.representations.hmpaf import HMPAF, draw, select_supplied
 from mpose3d.representations.neural import NeuralRepresentation, People, Roots
-from mpose3d.skeleton import LAYOUTS
+from mpose3d.skeleton import find_layout
 
 
 class Detection(NamedTuple):
@@ -72,8 +72,6 @@ class CrossModalNetwork(PriorNetwork):
         super().__init__(embedding, None if direct else prior)
         if direct:
             self.psi, embedding = DirectPose(), DirectPose.embedding
-        if layout not in LAYOUTS:
-            raise ValueError(f"no layout {layout!r}; there is {', '.join(LAYOUTS)}")
         #: what it takes to build the same network again
         self.settings = {
             "layout": layout,
@@ -94,7 +92,7 @@ class CrossModalNetwork(PriorNetwork):
         # files from before there were these choices do not have them
         self.settings |= {name: True for name, chosen in (("fine", fine), ("direct", direct)) if chosen}
         self.settings |= {} if shared else {"shared": False}
-        self.layout = LAYOUTS[layout]
+        self.layout = find_layout(layout)
         self.v_channels = v_channels
         self.stride = stride
         self.sigma = sigma

@@ -12,7 +12,7 @@ from torch.nn import functional
 from mpose3d.geometry.extent import spread
 from mpose3d.networks.saved import SavedNetwork
 from mpose3d.representations.hmpaf import HMPAF, People2D, limb_integrals, peaks
-from mpose3d.skeleton import LAYOUTS
+from mpose3d.skeleton import find_layout
 
 # of peaks that may be a joint: least height, and of a limb between two of them least field and how much of it agrees;
 # all below what `parse` asks for, since the network weighs them
@@ -74,7 +74,7 @@ class PeakChooser(SavedNetwork):
         super().__init__()
         #: what it takes to build the same network again
         self.settings = {"layout": layout, "width": width, "blocks": blocks, "peaks": peaks}
-        self.layout = LAYOUTS[layout]
+        self.layout = find_layout(layout, with_limbs=True)
         self.peaks = peaks
         joints, channels = len(self.layout), len(self.layout) + 2 * len(self.layout.limbs)
         self.of_joint = nn.Parameter(0.1 * torch.randn(joints, width))

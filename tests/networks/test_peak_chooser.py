@@ -128,6 +128,12 @@ def test_maps_of_another_layout_are_refused(found, chooser):
         chooser(maps, found, STRIDE)
 
 
+@pytest.mark.parametrize("layout", ["coco", "coco17"])
+def test_a_layout_that_has_no_maps_is_refused(layout):
+    with pytest.raises(ValueError, match=f"'{layout}', known are mpose3d, "):
+        PeakChooser(layout)
+
+
 def test_a_file_gives_the_same_network(tmp_path, points, found, chooser):
     chooser.save(tmp_path / "network.safetensors")
     again = PeakChooser.from_file(tmp_path / "network.safetensors")

@@ -317,8 +317,8 @@ def test_bad_images() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: SmallTeacher("coco"), "joint layout with limbs"),
-        (lambda: SmallTeacher("coco17"), "joint layout with limbs"),
+        (lambda: SmallTeacher("coco"), "unknown layout 'coco', known are mpose3d"),
+        (lambda: SmallTeacher("coco17"), "unknown layout with limbs 'coco17'"),
         (lambda: SmallTeacher(width=7), "even number"),
         (lambda: SmallTeacher(stride=3), "power of two"),
         (lambda: OpenPose("mpose3d"), "'mpi15' and 'openpose18'"),

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mpose3d.networks.teacher.base import Normalise, Teacher
 from mpose3d.networks.weights import by_layer, load_weights, read_weights
 from mpose3d.representations.hmpaf import HMPAF
-from mpose3d.skeleton import COCO_18, LAYOUTS, MPI_15
+from mpose3d.skeleton import COCO_18, MPI_15, find_layout
 
 # VGG19 up to conv4_2, and the two layers that narrow it: name and channels out; a pool stands before each new block
 _TRUNK = (
@@ -64,7 +64,7 @@ class OpenPose(Teacher):
         if cut not in ("stage1", "trunk"):
             raise ValueError(f"OpenPose can be cut at 'stage1' or 'trunk', not {cut!r}")
         normalise = Normalise(scale=255 / 256, offset=-0.5, bgr=True)
-        super().__init__(LAYOUTS[layout], 8, 2 * _WIDE if cut == "stage1" else _FEATURES, cut, normalise)
+        super().__init__(find_layout(layout), 8, 2 * _WIDE if cut == "stage1" else _FEATURES, cut, normalise)
         # one heatmap is the background
         maps = dict(zip(_BRANCHES, (2 * len(self.layout.limbs), len(self.layout) + 1), strict=True))
 

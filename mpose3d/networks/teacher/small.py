@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mpose3d.networks.teacher.base import Normalise, Teacher
 from mpose3d.networks.weights import load_weights, read_weights
 from mpose3d.representations.hmpaf import HMPAF
-from mpose3d.skeleton import LAYOUTS
+from mpose3d.skeleton import find_layout
 
 
 class SmallTeacher(Teacher):
@@ -36,14 +36,13 @@ class SmallTeacher(Teacher):
     peak = 0.4  # of lower peaks nine in ten are nowhere near their joint (docs/results.md)
 
     def __init__(self, layout: str = "mpose3d", width: int = 64, stride: int = 4, weights: str | None = None) -> None:
-        if layout not in LAYOUTS or not LAYOUTS[layout].limbs:
-            known = ", ".join(name for name, known in LAYOUTS.items() if known.limbs)
-            raise ValueError(f"a teacher needs a joint layout with limbs ({known}), not {layout!r}")
         if width < 2 or width % 2:
             raise ValueError(f"the width of a small teacher is an even number, not {width}")
         if stride < 2 or stride & (stride - 1):
             raise ValueError(f"the stride of a small teacher is a power of two from 2 on, not {stride}")
-        super().__init__(LAYOUTS[layout], stride, width, cut="pyramid", normalise=Normalise(offset=-0.5))
+        super().__init__(
+            find_layout(layout, with_limbs=True), stride, width, cut="pyramid", normalise=Normalise(offset=-0.5)
+        )
         maps = len(self.layout) + 2 * len(self.layout.limbs)
 
         # E: image -> fine (1/stride) -> middle (1/2 of that) -> coarse (1/4), and back
