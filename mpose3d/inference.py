@@ -36,6 +36,9 @@ Pathway = Literal["image", "hmpaf", "keypoints"]
 #: side in pixels of a teacher's input by maps, unless another is asked for: what OpenPose and its kin were trained at
 MAPS_SIZE = 368
 
+#: the default teacher averages what it sees at these multiples of its input's size (docs/results.md)
+SCALES = (0.8, 0.7, 1.0)
+
 #: steps of refinement of people whom a 2D network sees: more follow its errors (docs/results.md)
 SEEN_REFINE = 1
 
@@ -275,15 +278,16 @@ def infer(
         teacher: the 2D network; by default MoveNet by "keypoints" and mobilenet_thin by the others, fetched on first
             use.
         pathway: "keypoints", "hmpaf" or "image", see docs/flow.md.
-        teacher_size: side of the teacher's input in pixels: more finds smaller people; by default 512 for MoveNet and
-            544 for others by "keypoints", 368 by "hmpaf", and the network's by "image".
+        teacher_size: side of the teacher's input in pixels: more finds smaller people; by "keypoints" by default such
+            that MoveNet reads 512 px at the first of its scales, and 544 for others, 368 by "hmpaf", and the network's
+            by "image".
         max_people: most people in a photograph.
         threshold: least score of a person; by default 0.15 for MoveNet and 0.3 for others.
         turned: by "keypoints", look at the photograph from all four sides, at four times the cost: finds people who lie
             or stand on their hands. By default not for MoveNet, which finds them anyhow.
-        scales: the default teacher reads the photograph at these multiples of `teacher_size` and averages what it sees,
-            say `--teacher_size 640 --scales "[0.8,0.7,1]"` (`MoveNet`); another teacher has its own `--teacher.scales`,
-            or none.
+        scales: the default teacher reads the photograph at these multiples of `teacher_size` and averages what it sees
+            (`MoveNet`), by default 0.8, 0.7 and 1; `--scales "[1]"` is a third of the work. Another teacher has its own
+            `--teacher.scales`, or none.
         refine: by "keypoints", steps by which each person is fitted to the joints seen after the network has read them.
         chooser: by "keypoints", `network.safetensors` of the stage `chooser` that was trained with the teacher: chooses
             each person's joints again among the peaks of its maps.
@@ -301,7 +305,7 @@ def infer(
         raise ValueError("--scales is for the default teacher of the pathway keypoints: leave it out, or --teacher")
     places = output_places([Path(path) for path in paths])
     network = read_lifter("keypoints" if pathway == "keypoints" else "maps", weights)
-    teacher = teacher or default_teacher(pathway, max_people, scales or [1.0])
+    teacher = teacher or default_teacher(pathway, max_people, scales or SCALES)
     teacher_size = teacher_size or default_size(pathway, teacher)
     turned = teacher.upright_only if turned is None else turned
     teacher, network = teacher.to(device), network.to(device)
@@ -324,7 +328,7 @@ def infer(
     return 1 if failed else 0
 
 
-def default_teacher(pathway: Pathway, max_people: int = 20, scales: Sequence[float] = (1.0,)) -> Teacher | MoveNet:
+def default_teacher(pathway: Pathway, max_people: int = 20, scales: Sequence[float] = SCALES) -> Teacher | MoveNet:
     """The 2D network where none is named: its weights are fetched on first use (`assets.teacher_file`)."""
     if pathway == "keypoints":
         return MoveNet(str(assets.teacher_file("movenet")), max_people, scales)

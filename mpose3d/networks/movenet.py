@@ -33,6 +33,9 @@ _PEAK_WINDOW = 5
 _SPREAD = 0.3
 _SEEN = 0.127
 
+# side in pixels of what it is best shown, at the first of its scales (docs/results.md)
+_SIDE = 512
+
 # who shares more than this of the seen joints with somebody surer is the same person; joints closer than this part of
 # the side of that person's box are shared
 _SHARED = 0.5
@@ -64,8 +67,7 @@ class MoveNet(nn.Module):
     layout = COCO_17
     stride = 4
 
-    # as `Teacher` has them
-    side = 512
+    # as `Teacher` has them, and `side`
     threshold = 0.15
     upright_only = False
 
@@ -75,6 +77,7 @@ class MoveNet(nn.Module):
             raise ValueError(f"MoveNet reads an image at one multiple of its size or more, not at {list(scales)}")
         self.max_people = max_people
         self.scales = tuple(scales)
+        self.side = round(_SIDE / self.scales[0])
         layers: dict[str, nn.Module] = {"Conv1": nn.Conv2d(3, 48, 3, stride=2)}
         self._blocks: list[tuple[str, bool]] = []  # name of each block, and whether its input is added to its output
         channels = 48
@@ -222,15 +225,17 @@ def _averaged(people: People2D, others: list[People2D]) -> People2D:
     for other in others:
         apart = (people.points[:, :, None] - other.points[:, None]).norm(dim=-1)  # (b, p, q, j)
         both = people.visible[:, :, None] & other.visible[:, None]
-        apart = torch.where(both, apart, torch.nan).nanmedian(-1).values.nan_to_num(torch.inf)
-        nearest, index = apart.min(-1)
+        # the median, lower one of two, of the joints that both have; infinite if there are none
+        ordered = torch.where(both, apart, torch.inf).sort(-1).values
+        median = ordered.gather(-1, (both.sum(-1, keepdim=True) - 1).clamp_min(0) // 2)[..., 0]
+        nearest, index = median.min(-1)
         same = nearest < _SAME_PERSON * diagonal
         weight = torch.where(same[..., None], in_order(other.scores, index), 0)
         total = total + weight[..., None] * in_order(other.points, index)
         scores = scores + weight
     visible = scores > 0
     points = torch.where(visible[..., None], total / torch.where(visible, scores, 1)[..., None], 0)
-    order = scores.sum(-1).argsort(dim=1, descending=True, stable=True)
+    order = scores.sum(-1).argsort(dim=1, descending=True)
     averaged = (points, scores / (1 + len(others)), visible, people.valid)
     return People2D(*(in_order(part, order) for part in averaged))
 

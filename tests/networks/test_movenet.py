@@ -11,14 +11,17 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mpose3d import assets
 from mpose3d.data.letterbox import read_letterboxed, to_tensor
-from mpose3d.inference import PeopleReader
+from mpose3d.inference import SCALES, PeopleReader, default_size, default_teacher
+from mpose3d.networks.backends import accelerate
 from mpose3d.networks.fuse import fused
 from mpose3d.networks.keypoint_lifter import KeypointLifter
-from mpose3d.networks.movenet import MoveNet
+from mpose3d.networks.movenet import MoveNet, _averaged
+from mpose3d.representations.hmpaf import People2D
 from mpose3d.skeleton import COCO_17
 from tests.networks.test_photograph import Operations
 
@@ -213,6 +216,38 @@ def test_joints_are_averaged_over_sizes():
         for found in (people, one)
     ]
     assert max(map(max, errors)) < 5 and errors[0] != errors[1]
+
+
+class Averaged(nn.Module):
+    """Two readings of the same people, (b, p, j, 3) as x, y and score, averaged."""
+
+    def forward(self, readings):
+        first, second = (
+            People2D(reading[..., :2], reading[..., 2], reading[..., 2] > 0, (reading[..., 2] > 0).any(-1))
+            for reading in readings.split(4, dim=1)
+        )
+        return _averaged(first, [second])
+
+
+def test_averaging_runs_in_onnxruntime():
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    readings = torch.rand(1, 8, 17, 3, generator=torch.Generator().manual_seed(10))
+    readings[:, 4:, :, :2] = readings[:, [2, 3, 0, 1], :, :2] + 0.02
+    readings[..., 2] = (readings[..., 2] - 0.3).clamp_min(0)
+    readings[:, 3, :, 2] = 0  # nobody
+    found, expected = accelerate(Averaged(), readings, "onnxruntime")(readings), Averaged()(readings)
+    assert expected.valid.any() and not expected.valid.all()
+    torch.testing.assert_close(tuple(found), tuple(expected))
+
+
+def test_its_first_size_is_the_best_one_unless_another_is_asked_for():
+    assert (MoveNet().side, MoveNet(scales=(0.8, 0.7)).side) == (512, 640)
+
+
+def test_photographs_are_read_at_several_sizes(file):
+    teacher = default_teacher("keypoints")
+    assert teacher.scales == SCALES and default_size("keypoints", teacher) == 640
 
 
 def test_who_is_not_seen_at_another_size_counts_less():
