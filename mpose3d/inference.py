@@ -37,7 +37,7 @@ Pathway = Literal["image", "hmpaf", "keypoints"]
 MAPS_SIZE = 368
 
 #: the default teacher averages what it sees at these multiples of its input's size (docs/results.md)
-SCALES = (0.8, 0.7, 1.0)
+SCALES = (1.0, 0.875, 1.25)
 
 #: steps of refinement of people whom a 2D network sees: more follow its errors (docs/results.md)
 SEEN_REFINE = 1
@@ -278,16 +278,15 @@ def infer(
         teacher: the 2D network; by default MoveNet by "keypoints" and mobilenet_thin by the others, fetched on first
             use.
         pathway: "keypoints", "hmpaf" or "image", see docs/flow.md.
-        teacher_size: side of the teacher's input in pixels: more finds smaller people; by "keypoints" by default such
-            that MoveNet reads 512 px at the first of its scales, and 544 for others, 368 by "hmpaf", and the network's
-            by "image".
+        teacher_size: side of the teacher's input in pixels: more finds smaller people; by default 512 for MoveNet and
+            544 for others by "keypoints", 368 by "hmpaf", and the network's by "image".
         max_people: most people in a photograph.
         threshold: least score of a person; by default 0.15 for MoveNet and 0.3 for others.
         turned: by "keypoints", look at the photograph from all four sides, at four times the cost: finds people who lie
             or stand on their hands. By default not for MoveNet, which finds them anyhow.
-        scales: the default teacher reads the photograph at these multiples of `teacher_size` and averages what it sees
-            (`MoveNet`), by default 0.8, 0.7 and 1; `--scales "[1]"` is a third of the work. Another teacher has its own
-            `--teacher.scales`, or none.
+        scales: the default teacher reads the photograph at these multiples of `teacher_size` and averages the joints
+            (`MoveNet`), by default 1, 0.875 and 1.25; `--scales "[1]"` is a third of the work. Another teacher has its
+            own `--teacher.scales`, or none.
         refine: by "keypoints", steps by which each person is fitted to the joints seen after the network has read them.
         chooser: by "keypoints", `network.safetensors` of the stage `chooser` that was trained with the teacher: chooses
             each person's joints again among the peaks of its maps.

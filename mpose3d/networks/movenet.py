@@ -33,9 +33,6 @@ _PEAK_WINDOW = 5
 _SPREAD = 0.3
 _SEEN = 0.127
 
-# side in pixels of what it is best shown, at the first of its scales (docs/results.md)
-_SIDE = 512
-
 # who shares more than this of the seen joints with somebody surer is the same person; joints closer than this part of
 # the side of that person's box are shared
 _SHARED = 0.5
@@ -60,14 +57,15 @@ class MoveNet(nn.Module):
         weights: `movenet-multipose.json`, its weights beside it, or another file with them (see `read_weights`); None
             starts from random ones.
         max_people: places for people in an image.
-        scales: read the image at these multiples of its size. The people are those of the first; their joints and
-            scores are averaged with those of the others, joints weighted by score.
+        scales: read the image at these multiples of its size. The people and their scores are those of the first;
+            each joint is the mean of where it is seen, weighted by score.
     """
 
     layout = COCO_17
     stride = 4
 
-    # as `Teacher` has them, and `side`
+    # as `Teacher` has them
+    side = 512
     threshold = 0.15
     upright_only = False
 
@@ -77,7 +75,6 @@ class MoveNet(nn.Module):
             raise ValueError(f"MoveNet reads an image at one multiple of its size or more, not at {list(scales)}")
         self.max_people = max_people
         self.scales = tuple(scales)
-        self.side = round(_SIDE / self.scales[0])
         layers: dict[str, nn.Module] = {"Conv1": nn.Conv2d(3, 48, 3, stride=2)}
         self._blocks: list[tuple[str, bool]] = []  # name of each block, and whether its input is added to its output
         channels = 48
@@ -218,26 +215,24 @@ def _once_each(points: Tensor, scores: Tensor, visible: Tensor, side: Tensor) ->
 
 
 def _averaged(people: People2D, others: list[People2D]) -> People2D:
-    """`people`, their joints averaged with those that `others` see of them, surest first."""
+    """`people`, their joints averaged with those that `others` see of them; who they are and their scores stay."""
     box = bounding_box(people.points, people.visible)
     diagonal = torch.where(people.valid, (box[..., 2:] - box[..., :2]).norm(dim=-1), 0)
-    total, scores = people.points * people.scores[..., None], people.scores
+    total, weights = people.points * people.scores[..., None], people.scores
     for other in others:
         apart = (people.points[:, :, None] - other.points[:, None]).norm(dim=-1)  # (b, p, q, j)
         both = people.visible[:, :, None] & other.visible[:, None]
-        # the median, lower one of two, of the joints that both have; infinite if there are none
+        # half of the person's joints are no further away; one that the other reading does not have is infinitely far
         ordered = torch.where(both, apart, torch.inf).sort(-1).values
-        median = ordered.gather(-1, (both.sum(-1, keepdim=True) - 1).clamp_min(0) // 2)[..., 0]
-        nearest, index = median.min(-1)
+        middle = ((people.visible.sum(-1) - 1).clamp_min(0) // 2)[:, :, None, None].expand(*ordered.shape[:3], 1)
+        nearest, index = ordered.gather(-1, middle)[..., 0].min(-1)
         same = nearest < _SAME_PERSON * diagonal
         weight = torch.where(same[..., None], in_order(other.scores, index), 0)
         total = total + weight[..., None] * in_order(other.points, index)
-        scores = scores + weight
-    visible = scores > 0
-    points = torch.where(visible[..., None], total / torch.where(visible, scores, 1)[..., None], 0)
-    order = scores.sum(-1).argsort(dim=1, descending=True)
-    averaged = (points, scores / (1 + len(others)), visible, people.valid)
-    return People2D(*(in_order(part, order) for part in averaged))
+        weights = weights + weight
+    visible = weights > 0
+    points = torch.where(visible[..., None], total / torch.where(visible, weights, 1)[..., None], 0)
+    return people._replace(points=points, visible=visible)
 
 
 def _numbered(name: str, i: int) -> str:
