@@ -10,8 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mpose3d.inference import PeopleReader, default_size, default_teacher
-from mpose3d.lifting import read_lifter
+from mpose3d.inference import PeopleReader, default_size, default_teacher, read_network
 from mpose3d.networks.export import export_onnx, export_pt2, export_torchscript
 from mpose3d.networks.fuse import fused
 from mpose3d.networks.photograph import PhotographNetwork
@@ -74,7 +73,7 @@ def export(
         Exit status 0.
     """
     path = Path(out)
-    network = read_lifter("maps", weights)
+    network = read_network(pathway, weights)
     teacher = teacher or default_teacher(pathway)
     teacher_size = teacher_size or default_size(pathway, teacher)
     reader = PeopleReader(teacher, network, pathway, teacher_size, max_people, threshold)

@@ -303,7 +303,7 @@ def infer(
     if scales and (teacher is not None or pathway != "keypoints"):
         raise ValueError("--scales is for the default teacher of the pathway keypoints: leave it out, or --teacher")
     places = output_places([Path(path) for path in paths])
-    network = read_lifter("keypoints" if pathway == "keypoints" else "maps", weights)
+    network = read_network(pathway, weights)
     teacher = teacher or default_teacher(pathway, max_people, scales or SCALES)
     teacher_size = teacher_size or default_size(pathway, teacher)
     turned = teacher.upright_only if turned is None else turned
@@ -325,6 +325,13 @@ def infer(
     for reason in failed:
         print(f"not read: {reason}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def read_network(pathway: Pathway, weights: str | None = None) -> CrossModalNetwork | KeypointLifter:
+    """What reads people by `pathway`; `weights` are its file, by default those that ship."""
+    if pathway == "image":
+        return CrossModalNetwork.from_file(weights or assets.weights_file("image"))
+    return read_lifter("keypoints" if pathway == "keypoints" else "maps", weights)
 
 
 def default_teacher(pathway: Pathway, max_people: int = 20, scales: Sequence[float] = SCALES) -> Teacher | MoveNet:

@@ -11,7 +11,7 @@ import torch
 
 from mpose3d.data.letterbox import Letterbox
 from mpose3d.geometry.camera import Camera
-from mpose3d.inference import SEEN_REFINE, PeopleReader, infer, output_places
+from mpose3d.inference import SEEN_REFINE, PeopleReader, infer, output_places, read_network
 from mpose3d.networks.cross_modal import CrossModalNetwork
 from mpose3d.networks.keypoint_lifter import KeypointLifter
 from mpose3d.networks.movenet import MoveNet
@@ -296,6 +296,13 @@ def test_a_pathway_takes_the_weights_of_its_own_network(network, folder, tmp_pat
         run(folder, tmp_path, pathway="keypoints")
     with pytest.raises(ValueError, match="the pathway 'hmpaf' does not go through a KeypointLifter"):
         PeopleReader(SmallTeacher(width=8), KeypointLifter(width=16, blocks=1), "hmpaf")
+
+
+def test_weights_ship_for_every_pathway():
+    assert isinstance(read_network("keypoints"), KeypointLifter)
+    image, hmpaf = read_network("image"), read_network("hmpaf")
+    assert image.h_of_g is not image.h  # H is left to photographs
+    assert (image.representation.grid, hmpaf.representation.grid) == (14, 28)
 
 
 def test_the_pathway_image_needs_the_networks_own_teacher(network):
