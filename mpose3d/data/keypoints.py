@@ -73,16 +73,17 @@ def read_keypoints(path: Path | str, layout: str | None = None, threshold: float
         ValueError: another format, another number of joints, or one that several layouts have.
     """
     path = Path(path)
+    of = None if layout is None else find_layout(layout)
     if path.is_dir():
-        return _read_openpose_folder(path, layout, threshold)
+        return _read_openpose_folder(path, of, threshold)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file or folder of keypoints")
     if path.suffix.lower() == ".npz":
-        return _read_npz(path, layout, threshold)
+        return _read_npz(path, of, threshold)
     content = _read_json(path)
     if isinstance(content, list):
-        return _read_coco(content, path, layout, threshold)
-    return [_read_openpose(content, path, layout, threshold)]
+        return _read_coco(content, path, of, threshold)
+    return [_read_openpose(content, path, of, threshold)]
 
 
 def with_sizes(
@@ -174,7 +175,7 @@ def _read_images(path: Path) -> dict[str, tuple[str, tuple[int, int]]]:
     return by_name | {number: (name, size) for number, name, size in entries}
 
 
-def _read_coco(content: list, path: Path, layout: str | None, threshold: float) -> list[PictureKeypoints]:
+def _read_coco(content: list, path: Path, layout: Layout | None, threshold: float) -> list[PictureKeypoints]:
     people: dict[str, list[dict]] = defaultdict(list)
     try:
         for person in content:
@@ -196,14 +197,14 @@ def _without_suffix(name: str) -> str:
     return str(Path(name).with_suffix("")) if Path(name).suffix.lower() in IMAGE_SUFFIXES else name
 
 
-def _read_openpose_folder(folder: Path, layout: str | None, threshold: float) -> list[PictureKeypoints]:
+def _read_openpose_folder(folder: Path, layout: Layout | None, threshold: float) -> list[PictureKeypoints]:
     files = sorted(folder.glob(f"*{_OPENPOSE_SUFFIX}.json"))
     if not files:
         raise FileNotFoundError(f"{folder}: no NAME{_OPENPOSE_SUFFIX}.json of OpenPose in this folder")
     return [_read_openpose(_read_json(file), file, layout, threshold) for file in files]
 
 
-def _read_openpose(content: Any, path: Path, layout: str | None, threshold: float) -> PictureKeypoints:
+def _read_openpose(content: Any, path: Path, layout: Layout | None, threshold: float) -> PictureKeypoints:
     try:
         array = _people([person["pose_keypoints_2d"] for person in content["people"]])
     except (KeyError, TypeError, ValueError) as error:
@@ -212,7 +213,7 @@ def _read_openpose(content: Any, path: Path, layout: str | None, threshold: floa
     return _picture(name, array, str(path), layout, _OPENPOSE_BY_COUNT, threshold)
 
 
-def _read_npz(path: Path, layout: str | None, threshold: float) -> list[PictureKeypoints]:
+def _read_npz(path: Path, layout: Layout | None, threshold: float) -> list[PictureKeypoints]:
     try:
         with np.load(path, allow_pickle=False) as content:
             if isinstance(content, np.ndarray):
@@ -253,7 +254,7 @@ def _picture(
     name: str,
     array: np.ndarray,
     label: str,
-    layout: str | None,
+    layout: Layout | None,
     by_count: Mapping[int, str],
     threshold: float,
     scores: Sequence[float] | None = None,
@@ -284,7 +285,7 @@ def _picture(
 
 
 def _in_layout(
-    array: np.ndarray, label: str, layout: str | None, by_count: Mapping[int, str]
+    array: np.ndarray, label: str, layout: Layout | None, by_count: Mapping[int, str]
 ) -> tuple[np.ndarray, Layout]:
     """The array, completed where it has only the first 15 joints of MuPoTS-3D, and its layout."""
     joints = array.shape[1]
@@ -293,7 +294,7 @@ def _in_layout(
     if layout is None and joints not in by_count:
         known = ", ".join(f"{count} ({name})" for count, name in sorted(by_count.items()))
         raise ValueError(f"{label}: people of {joints} joints, expected {known}, or another --layout")
-    of = find_layout(layout or by_count[joints])
+    of = find_layout(by_count[joints]) if layout is None else layout
     if of is MUPOTS_17 and joints == len(SKELETON):
         missing = np.full((len(array), len(of) - joints, array.shape[2]), np.nan)
         return np.concatenate([array, missing], axis=1), of

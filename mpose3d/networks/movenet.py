@@ -217,7 +217,7 @@ def _once_each(points: Tensor, scores: Tensor, visible: Tensor, side: Tensor) ->
 def _averaged(people: People2D, others: list[People2D]) -> People2D:
     """`people`, their joints averaged with those that `others` see of them; who they are and their scores stay."""
     box = bounding_box(people.points, people.visible)
-    diagonal = torch.where(people.valid, (box[..., 2:] - box[..., :2]).norm(dim=-1), 0)
+    diagonal = (box[..., 2:] - box[..., :2]).norm(dim=-1)  # of nobody NaN, and nothing is nearer
     total, weights = people.points * people.scores[..., None], people.scores
     for other in others:
         apart = (people.points[:, :, None] - other.points[:, None]).norm(dim=-1)  # (b, p, q, j)

@@ -254,6 +254,9 @@ class TestBadFiles:
             read_keypoints(path, "coco17")
         with pytest.raises(ValueError, match="unknown layout 'coco', known are mpose3d"):
             read_keypoints(path, "coco")
+        np.savez(path, **{"a/px": np.ones((0, 18, 2))})
+        with pytest.raises(ValueError, match="unknown layout 'coco', known are mpose3d"):
+            read_keypoints(path, "coco")
         path.write_bytes(path.read_bytes()[:100])
         with pytest.raises(ValueError, match=r"k\.npz: not an npz of keypoints"):
             read_keypoints(path)

@@ -267,9 +267,8 @@ def test_people_are_those_of_the_first_size():
     for ours, theirs in zip(people[1:], alone[1:], strict=True):
         assert torch.equal(ours, theirs)
     moved = (people.points - alone.points)[people.valid].norm(dim=-1).amax(-1)
-    assert (moved > 0.1).tolist() == (
-        alone.points[people.valid].amax((1, 2)) < 0.5 * 256
-    ).tolist()  # who was seen twice
+    seen_twice = alone.points[people.valid].amax((1, 2)) < 0.5 * 256
+    assert torch.equal(moved > 0.1, seen_twice)
     with pytest.raises(ValueError, match=r"one multiple of its size or more, not at \[1.0, 0\]"):
         MoveNet(scales=[1.0, 0])
 
