@@ -192,12 +192,17 @@ class PeopleReader:
 
     @torch.inference_mode()
     def read_teacher(self, image: np.ndarray, box: Letterbox) -> dict[str, Any]:
-        """The teacher's own 2D people k_q in the format of `PhotographPeople.to_json`; unseen joints are None."""
+        """The teacher's own 2D people k_q in the format of `PhotographPeople.to_json`; unseen joints are None.
+
+        Those who are sure enough, by the same measure as in `teacher_people`.
+        """
         image, box = self._trimmed(image, box)
         k_q = self._grouped(self.teacher(self._batch(image)))
         points, visible = self.teacher.layout.to_skeleton(k_q.points, k_q.visible)
+        least = self.threshold if self.pathway == "keypoints" else self.teacher.threshold
+        sure = k_q.valid & (self.teacher.score(k_q) >= least)
         people = []
-        for p in k_q.valid[0].nonzero().flatten().tolist():
+        for p in sure[0].nonzero().flatten().tolist():
             pixels = np.round(box.to_image(points[0, p].double()).cpu().numpy(), 2).tolist()
             joints = [pixel if seen else None for pixel, seen in zip(pixels, visible[0, p].tolist(), strict=True)]
             people.append({"joints_px": joints})

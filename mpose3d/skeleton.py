@@ -118,8 +118,8 @@ class Layout:
         limbs: (from, to) pairs in the order of the source's part-affinity channels; empty where it has none.
         to_weights: joint of `SKELETON` -> {joint of this layout: weight}.
         from_weights: joint of this layout -> {joint of `SKELETON`: weight}.
-        estimates: joints of `SKELETON` that are not in `to_weights`, as {joint of this layout: weight}: good enough to
-            read a pose from, not to score one by.
+        estimates: joints of `SKELETON` that this layout lacks or has in another place of the body, as {joint of this
+            layout: weight}: good enough to read a pose from, not to score one by.
     """
 
     name: str
@@ -161,9 +161,13 @@ class Layout:
         """Points of this layout (..., J, D) -> points (..., 15, D) of `SKELETON` and their visibility (..., 15).
 
         A mapped joint is visible where every joint that it is made of is visible (`visible` (..., J); default: all).
-        Invisible joints are 0. With `estimate`, `estimates` are joints too.
+        Invisible joints are 0. With `estimate`, `estimates` go before `to_weights` where they can be had.
         """
-        return _apply(self._with_estimates if estimate else self._to, points, visible, self.name)
+        mapped, seen = _apply(self._to, points, visible, self.name)
+        if not estimate:
+            return mapped, seen
+        estimated, known = _apply(self._estimates, points, visible, self.name)
+        return torch.where(known[..., None], estimated, mapped), seen | known
 
     def from_skeleton(self, points: Tensor, visible: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Points (..., 15, D) of `SKELETON` -> points (..., J, D) of this layout and their visibility (..., J)."""
@@ -174,8 +178,8 @@ class Layout:
         return _matrix(SKELETON.names, self.names, self.to_weights)
 
     @cached_property
-    def _with_estimates(self) -> Tensor:
-        return _matrix(SKELETON.names, self.names, {**self.estimates, **self.to_weights})
+    def _estimates(self) -> Tensor:
+        return _matrix(SKELETON.names, self.names, self.estimates)
 
     @cached_property
     def _from(self) -> Tensor:
@@ -222,6 +226,15 @@ _CENTRE = _MID_SHOULDER | _MID_HIP
 # half of the way from the shoulders to them.
 _HEAD_FROM_EARS = {"head_top": {"l_ear": 0.75, "r_ear": 0.75, "l_shoulder": -0.25, "r_shoulder": -0.25}}
 
+# COCO's hips lie lower than the centres of the joints, by 0.08 of the way to the shoulder of the same side: so moved,
+# COCO's own annotated people come closest to bodies of our proportions (`experiments.coco_hips`).
+_HIPS_OF_COCO = {
+    "r_hip": {"r_hip": 0.92, "r_shoulder": 0.08},
+    "l_hip": {"l_hip": 0.92, "l_shoulder": 0.08},
+    "pelvis": {"r_hip": 0.46, "l_hip": 0.46, "r_shoulder": 0.04, "l_shoulder": 0.04},
+}
+_FROM_COCO = _HEAD_FROM_EARS | _HIPS_OF_COCO
+
 # Least-squares fit over 7,811 bodies of MuPoTS-3D: its neck lies 59 mm above the midpoint of the shoulders, and is
 # recovered with a mean error of 25 mm (docs/conventions.md).
 _MPI_NECK = {"neck": {"neck": 0.971, "head_top": 0.093, "pelvis": -0.064}}
@@ -267,7 +280,7 @@ COCO_18 = Layout(
     ),
     to_weights=_same("neck", *_LIMB_JOINTS) | _MID_HIP,
     from_weights=_same("neck", *_LIMB_JOINTS),
-    estimates=_HEAD_FROM_EARS,
+    estimates=_FROM_COCO,
 )  # fmt: skip
 
 _BODY_25_NAMES = (
@@ -293,7 +306,7 @@ BODY_25 = Layout(
     ),
     to_weights=_same("neck", "pelvis", *_LIMB_JOINTS),
     from_weights=_same("neck", "pelvis", *_LIMB_JOINTS),
-    estimates=_HEAD_FROM_EARS,
+    estimates=_FROM_COCO,
 )  # fmt: skip
 
 #: COCO keypoints 2017: annotations and most detectors. No neck, no pelvis: both are midpoints.
@@ -307,7 +320,7 @@ COCO_17 = Layout(
     (),
     to_weights=_same(*_LIMB_JOINTS) | _CENTRE,
     from_weights=_same(*_LIMB_JOINTS),
-    estimates=_HEAD_FROM_EARS,
+    estimates=_FROM_COCO,
 )  # fmt: skip
 
 #: MuPoTS-3D and MPI-INF-3DHP (17 joints). Its spine and its "head" (between neck and top) cannot be supplied.

@@ -168,7 +168,9 @@ def test_a_chooser_gives_every_joint_a_place(tmp_path):
     points = 128 + 60 * torch.randn(1, 1, 15, 2, generator=torch.Generator().manual_seed(0))
     chooser, lifter = PeakChooser(width=16, blocks=1), KeypointLifter(width=16, blocks=1)
     chooser.none.bias.data.fill_(1e3)  # nothing is ever a joint's peak
-    plain, choosing = (PeopleReader(DrawnTeacher(points), lifter, "keypoints", 256, chooser=c) for c in (None, chooser))
+    plain, choosing = (
+        PeopleReader(DrawnTeacher(points), lifter, "keypoints", 256, threshold=0.0, chooser=c) for c in (None, chooser)
+    )
     image, box = np.zeros((256, 256, 3), np.uint8), Letterbox.fit(256, 256, 256)
     seen, chosen = (reader.read_teacher(image, box)["people"] for reader in (plain, choosing))
     assert len(seen) == len(chosen) == 1 and None not in chosen[0]["joints_px"]
@@ -205,11 +207,12 @@ def test_people_of_movenet_are_lifted_as_they_are():
     assert roots.valid.tolist() == [[True, False, False]]
     assert roots.score[0, 0].item() == pytest.approx(0.8)
     seen = teacher(None)
-    hips = seen.points[0, 0, [COCO_17.index("l_hip"), COCO_17.index("r_hip")]]
-    torch.testing.assert_close(roots.px[0, 0], hips.mean(0))
+    pelvis = COCO_17.to_skeleton(seen.points[0, 0], estimate=True)[0][SKELETON.root]
+    torch.testing.assert_close(roots.px[0, 0], pelvis)
     assert people.joints[0, 0].isfinite().all()
     two_d = reader.read_teacher(np.zeros((256, 256, 3), np.uint8), Letterbox.fit(256, 256, 256))["people"]
-    assert len(two_d) == 2 and two_d[0]["joints_px"][SKELETON.index("head_top")] is None
+    # by the same threshold; nothing is estimated
+    assert len(two_d) == 1 and two_d[0]["joints_px"][SKELETON.index("head_top")] is None
     with pytest.raises(ValueError, match="MoveNet has no maps for the pathway 'hmpaf': take a teacher of openpose18"):
         PeopleReader(teacher, CrossModalNetwork("openpose18", 8, g_width=8, h_width=16), "hmpaf")
 

@@ -19,7 +19,7 @@ from mpose3d.lifting import lift_people
 from mpose3d.networks.cross_modal import CrossModalNetwork
 from mpose3d.networks.keypoint_lifter import REFINE, KeypointLifter, enough_joints
 from mpose3d.representations.neural import NeuralGrid
-from mpose3d.skeleton import COCO_17, COCO_18, SKELETON
+from mpose3d.skeleton import SKELETON, find_layout
 from tests.data.official_layouts import write_mupots
 
 SHIPPED = Path(lifting.__file__).parent / "weights"
@@ -222,8 +222,9 @@ class TestCommand:
     @pytest.mark.parametrize("layout", ["mpose3d", "coco17", "openpose18"])
     def test_npz_to_npz(self, network, tmp_path: Path, capsys, layout: str):
         joints = people(5)
-        of = {"mpose3d": None, "coco17": COCO_17, "openpose18": COCO_18}[layout]
-        given = joints if of is None else of.from_skeleton(joints)[0]
+        of = find_layout(layout)
+        given, there = of.from_skeleton(joints)
+        pelvis = of.to_skeleton(given, there, estimate=True)[0][:, PELVIS]
         keys = {"b/1/px": given[:2].numpy(), "a/px": given[2:].numpy(), "c/px": given[:0].numpy()}
         path = save(tmp_path / "k.npz", keys)
         assert self.lift(tmp_path, path, "deep/out.npz", "--layout", layout, "--size", "640", "480") == 0
@@ -236,8 +237,8 @@ class TestCommand:
                 **{f"a/{kind}": (3, 15, size) for kind, size in (("px", 2), ("mm", 3))},
                 **{f"c/{kind}": (0, 15, size) for kind, size in (("px", 2), ("mm", 3))},
             }
-            np.testing.assert_allclose(content["b/1/px"][:, PELVIS], joints[:2, PELVIS], atol=0.01)
-            np.testing.assert_allclose(content["a/px"][:, PELVIS], joints[2:, PELVIS], atol=0.01)
+            np.testing.assert_allclose(content["b/1/px"][:, PELVIS], pelvis[:2], atol=0.01)
+            np.testing.assert_allclose(content["a/px"][:, PELVIS], pelvis[2:], atol=0.01)
         assert "5 of 5 people in 3 pictures lifted" in capsys.readouterr().out
         assert [path.name for path in (tmp_path / "deep").iterdir()] == ["out.npz"]
 

@@ -72,7 +72,10 @@ def test_a_joint_is_visible_only_with_all_that_it_is_made_of():
     assert mapped.isfinite().all()  # what invisible joints hold does not leak
 
 
-@pytest.mark.parametrize("layout", [COCO_17, COCO_18, BODY_25], ids=lambda layout: layout.name)
+OF_COCO = pytest.mark.parametrize("layout", [COCO_17, COCO_18, BODY_25], ids=lambda layout: layout.name)
+
+
+@OF_COCO
 def test_the_top_of_the_head_is_estimated_from_ears_and_shoulders_where_that_is_asked_for(layout, generator):
     points = torch.randn(2, len(layout), 2, generator=generator, dtype=torch.float64)
     height = {"shoulder": 0.82, "ear": 0.94}  # of a standing body of height 1: the top is at 1
@@ -82,14 +85,29 @@ def test_the_top_of_the_head_is_estimated_from_ears_and_shoulders_where_that_is_
     visible = torch.ones(points.shape[:2], dtype=torch.bool)
     visible[1, layout.index("l_ear")] = False
     head = SKELETON.index("head_top")
-    exact, seen = layout.to_skeleton(points, visible)
-    assert not seen[:, head].any()
+    assert not layout.to_skeleton(points, visible)[1][:, head].any()
     estimated, guessed = layout.to_skeleton(points, visible, estimate=True)
     assert guessed[:, head].tolist() == [True, False]
     torch.testing.assert_close(estimated[0, head, 1], torch.tensor(1.0).double())
-    others = torch.arange(len(SKELETON)) != head
+
+
+@OF_COCO
+def test_hips_are_raised_towards_shoulders_that_are_seen_where_that_is_asked_for(layout, generator):
+    points = torch.randn(2, len(layout), 2, generator=generator, dtype=torch.float64)
+    visible = torch.ones(points.shape[:2], dtype=torch.bool)
+    visible[1, layout.index("l_shoulder")] = False
+    exact, seen = layout.to_skeleton(points, visible)
+    estimated, guessed = layout.to_skeleton(points, visible, estimate=True)
+    hips, shoulders = (SKELETON.indices(f"r_{joint}", f"l_{joint}") for joint in ("hip", "shoulder"))
+    raised = exact[:, hips] + 0.08 * (exact[:, shoulders] - exact[:, hips])
+    torch.testing.assert_close(estimated[0, hips], raised[0])
+    torch.testing.assert_close(estimated[0, SKELETON.root], raised[0].mean(0))
+    # by the shoulder that is seen, and where it is without one
+    torch.testing.assert_close(estimated[1, hips], torch.stack([raised[1, 0], exact[1, hips[1]]]))
+    moved = [*hips, SKELETON.root, SKELETON.index("head_top")]
+    others = [j for j in range(len(SKELETON)) if j not in moved]
     torch.testing.assert_close(estimated[:, others], exact[:, others])
-    assert torch.equal(guessed[:, others], seen[:, others])
+    assert torch.equal(guessed[:, moved[:-1]], seen[:, moved[:-1]]) and torch.equal(guessed[:, others], seen[:, others])
 
 
 def test_the_last_joint_of_openpose_mpi_is_the_chest_not_the_pelvis():
