@@ -2,8 +2,8 @@
 
 python -m experiments.coco_hips --annotations person_keypoints_train2017.json
 
-People of whom every limb is annotated are lifted, with each hip moved towards the shoulder of its side; the projection of
-the body that comes out lies some way off the joints, in sizes of the person.
+People of whom every limb is annotated are lifted, with each hip moved towards the shoulder of its side. The projection
+of the body that comes out lies some way off the joints; that way is printed, in sizes of the person.
 """
 
 from __future__ import annotations

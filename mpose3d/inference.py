@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from mpose3d import assets
 from mpose3d.data.letterbox import IMAGE_SUFFIXES, Letterbox, read_letterboxed, to_tensor, trimmed
 from mpose3d.geometry.camera import Camera
-from mpose3d.geometry.extent import bounding_box, box_intersection
+from mpose3d.geometry.extent import bounding_box, one_in_other
 from mpose3d.lifting import read_lifter
 from mpose3d.networks.backends import Backend, Precision, accelerate
 from mpose3d.networks.cross_modal import CrossModalNetwork, Detection
@@ -36,8 +36,8 @@ Pathway = Literal["image", "hmpaf", "keypoints"]
 #: side in pixels of a teacher's input by maps, unless another is asked for: what OpenPose and its kin were trained at
 MAPS_SIZE = 368
 
-#: the default teacher averages what it sees at these multiples of its input's size (docs/results.md)
-SCALES = (1.0, 0.875, 1.25)
+#: the default teacher reads an image at these multiples of its input's size (docs/results.md)
+SCALES = (1.0, 0.5, 1.5)
 
 #: steps of refinement of people whom a 2D network sees: more follow its errors (docs/results.md)
 SEEN_REFINE = 1
@@ -241,9 +241,7 @@ def _of_all_positions(
     points, visible, score = (in_order(part, order) for part in (points, visible, score))
     # whoever lies mostly within the box of somebody better, seen in another position, is the same person
     box = bounding_box(points, visible)
-    shared = box_intersection(box[:, :, None], box[:, None])
-    area = (box[..., 2:] - box[..., :2]).prod(-1)
-    same = shared > 0.5 * torch.minimum(area[:, :, None], area[:, None, :])
+    same = one_in_other(box[:, :, None], box[:, None])
     again = (same & (turn[:, :, None] != turn[:, None, :])).tril(-1).any(-1)
     first = again.long().argsort(dim=1, stable=True)
     visible, score = visible & ~again[..., None], torch.where(again, 0, score)
@@ -290,7 +288,7 @@ def infer(
         turned: by "keypoints", look at the photograph from all four sides, at four times the cost: finds people who lie
             or stand on their hands. By default not for MoveNet, which finds them anyhow.
         scales: the default teacher reads the photograph at these multiples of `teacher_size` and averages the joints
-            (`MoveNet`), by default 1, 0.875 and 1.25; `--scales "[1]"` is a third of the work. Another teacher has its
+            (`MoveNet`), by default 1, 0.5 and 1.5; `--scales "[1]"` is a quarter of the work. Another teacher has its
             own `--teacher.scales`, or none.
         refine: by "keypoints", steps by which each person is fitted to the joints seen after the network has read them.
         chooser: by "keypoints", `network.safetensors` of the stage `chooser` that was trained with the teacher: chooses

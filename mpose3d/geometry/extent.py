@@ -24,6 +24,12 @@ def box_intersection(a: Float[Tensor, "*#batch 4"], b: Float[Tensor, "*#batch 4"
     return (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp_min(0).prod(dim=-1)
 
 
+def one_in_other(a: Float[Tensor, "*#batch 4"], b: Float[Tensor, "*#batch 4"]) -> Bool[Tensor, "*batch"]:
+    """Whether most of the smaller of two boxes (x0, y0, x1, y1) lies in the other; not where a box is NaN."""
+    smaller = torch.minimum(box_intersection(a, a), box_intersection(b, b))
+    return box_intersection(a, b) > 0.5 * smaller
+
+
 def spread(
     points: Float[Tensor, "*batch J D"], visible: Bool[Tensor, "*batch J"] | None = None
 ) -> tuple[Float[Tensor, "*batch D"], Float[Tensor, "*batch"]]:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mpose3d.geometry.extent import bounding_box
+from mpose3d.geometry.extent import bounding_box, one_in_other
 from mpose3d.networks.teacher.mobilenet_thin import pad_stride_2
 from mpose3d.networks.weights import by_layer, load_weights, read_weights
 from mpose3d.representations.hmpaf import People2D, in_order
@@ -38,8 +38,10 @@ _SEEN = 0.127
 _SHARED = 0.5
 _SAME_JOINT = 0.1
 
-# read at several sizes, a person is the same whose joints lie this part of the diagonal of the box apart
+# read at several sizes, a person is the same whose joints lie this part of the diagonal of the box apart; whom only a
+# later one sees has to be surer to count
 _SAME_PERSON = 0.15
+_SURER = 0.65
 
 
 class MoveNet(nn.Module):
@@ -57,8 +59,8 @@ class MoveNet(nn.Module):
         weights: `movenet-multipose.json`, its weights beside it, or another file with them (see `read_weights`); None
             starts from random ones.
         max_people: places for people in an image.
-        scales: read the image at these multiples of its size. The people and their scores are those of the first;
-            each joint is the mean of where it is seen, weighted by score.
+        scales: read the image at these multiples of its size. People are those of the first, and whom others see in a
+            place of their own; each joint is the mean of where it is seen (`_merged`).
     """
 
     layout = COCO_17
@@ -111,8 +113,8 @@ class MoveNet(nn.Module):
             raise ValueError(
                 f"MoveNet reads float RGB images (B, 3, H, W) in [0, 1], got {image.dtype} {tuple(image.shape)}"
             )
-        first, *others = (self._read(image, scale) for scale in self.scales)
-        return _averaged(first, others) if others else first
+        readings = [self._read(image, scale) for scale in self.scales]
+        return _merged(readings, self.scales) if len(readings) > 1 else readings[0]
 
     def _read(self, image: Tensor, scale: float) -> People2D:
         sides = image.shape[-2:]
@@ -214,25 +216,45 @@ def _once_each(points: Tensor, scores: Tensor, visible: Tensor, side: Tensor) ->
     return People2D(torch.where(visible[..., None], points, 0), torch.where(visible, scores, 0), visible, valid)
 
 
-def _averaged(people: People2D, others: list[People2D]) -> People2D:
-    """`people`, their joints averaged with those that `others` see of them; who they are and their scores stay."""
-    box = bounding_box(people.points, people.visible)
-    diagonal = (box[..., 2:] - box[..., :2]).norm(dim=-1)  # of nobody NaN, and nothing is nearer
-    total, weights = people.points * people.scores[..., None], people.scores
-    for other in others:
-        apart = (people.points[:, :, None] - other.points[:, None]).norm(dim=-1)  # (b, p, q, j)
-        both = people.visible[:, :, None] & other.visible[:, None]
-        # half of the person's joints are no further away; one that the other reading does not have is infinitely far
-        ordered = torch.where(both, apart, torch.inf).sort(-1).values
-        middle = ((people.visible.sum(-1) - 1).clamp_min(0) // 2)[:, :, None, None].expand(*ordered.shape[:3], 1)
-        nearest, index = ordered.gather(-1, middle)[..., 0].min(-1)
-        same = nearest < _SAME_PERSON * diagonal
-        weight = torch.where(same[..., None], in_order(other.scores, index), 0)
-        total = total + weight[..., None] * in_order(other.points, index)
-        weights = weights + weight
-    visible = weights > 0
-    points = torch.where(visible[..., None], total / torch.where(visible, weights, 1)[..., None], 0)
-    return people._replace(points=points, visible=visible)
+def _merged(readings: Sequence[People2D], scales: Sequence[float]) -> People2D:
+    """People of an image that was read at several sizes, each once, in as many places as the first reading has.
+
+    Two of different readings are the same person if half of the one's joints are near the other's: the earlier stays,
+    with its scores. Joints are the mean of all readings of them, weighted by score and by the size that was read. Who
+    is new in a later reading counts by `_SURER`. Of two who lie in one place all the same, the less sure is a fragment.
+    """
+    points, scores, visible, valid = (torch.cat(parts, dim=1) for parts in zip(*readings, strict=True))
+    weights = torch.cat([scale * reading.scores for scale, reading in zip(scales, readings, strict=True)], dim=1)
+    which = torch.cat([torch.full_like(reading.valid[0], i, dtype=torch.long) for i, reading in enumerate(readings)])
+    earlier, elsewhere = which < which[:, None], which != which[:, None]  # [n, m]: the reading of m, and that of n
+    box = bounding_box(points, visible)
+
+    # half of the joints of n are at most this far from those of m, in diagonals of the box of n
+    apart = (points[:, :, None] - points[:, None]).norm(dim=-1)
+    both = visible[:, :, None] & visible[:, None]
+    ordered = torch.where(both, apart, torch.inf).sort(-1).values
+    half = ((visible.sum(-1) - 1).clamp_min(0) // 2)[:, :, None, None].expand(*ordered.shape[:3], 1)
+    far = ordered.gather(-1, half)[..., 0] / (box[..., 2:] - box[..., :2]).norm(dim=-1)[..., None]
+    # of each reading, only the nearest
+    parts = far.split([reading.valid.shape[1] for reading in readings], dim=-1)
+    nearest = torch.cat([part == part.amin(-1, keepdim=True) for part in parts], dim=-1)
+    same = nearest & (far < _SAME_PERSON) & elsewhere
+
+    scores = torch.where(which[:, None] == 0, scores, _SURER * scores)
+    sure = scores.sum(-1)
+    first = valid & ~(same & earlier).any(-1)
+    better = first[:, None] & (sure[:, None] > sure[..., None]) & elsewhere
+    valid = first & ~(better & one_in_other(box[:, :, None], box[:, None])).any(-1)
+
+    itself = torch.eye(len(which), dtype=torch.bool, device=which.device)
+    readings_of = (same | itself).to(weights)
+    total = readings_of @ weights
+    visible = (total > 0) & valid[..., None]
+    points = torch.einsum("bnm,bmjd->bnjd", readings_of, weights[..., None] * points)
+    points = torch.where(visible[..., None], points / total[..., None].clamp_min(1e-9), 0)
+    order = torch.where(valid, sure, -1).topk(readings[0].valid.shape[1]).indices
+    merged = points, torch.where(visible, scores, 0), visible, valid
+    return People2D(*(in_order(part, order) for part in merged))
 
 
 def _numbered(name: str, i: int) -> str:
