@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from experiments.mupots_keypoints import keypoints
-from experiments.prior_ablations import folder, mpose3d
+from experiments.rows import folder, mpose3d, once
 from mpose3d.evaluation.in_2d import compare_2d
 from mpose3d.evaluation.mupots import score_mupots
 from mpose3d.evaluation.scenes import evaluate_scenes
@@ -223,21 +223,21 @@ def network_of(name: str, data: Data, out: Path) -> Path:
 
 def run(name: str, data: Data, out: Path) -> dict[str, Any]:
     """Train and measure one row, and before it those that it starts from, unless that has been done; its figures."""
-    place, row = out / folder(name), ROWS[name]
-    figures = place / "ladder.json"
-    if not figures.is_file():
-        place.mkdir(parents=True, exist_ok=True)
-        content = train(name, data, out) | measure(network_of(name, data, out), data, place, out, row.inputs)
-        figures.write_text(json.dumps(content, indent=1) + "\n")
-    return json.loads(figures.read_text())
+    place, inputs = out / folder(name), ROWS[name].inputs
+
+    def figures() -> dict[str, Any]:
+        return train(name, data, out) | measure(network_of(name, data, out), data, place, out, inputs)
+
+    return once(place / "ladder.json", figures)
 
 
 def train(name: str, data: Data, out: Path) -> dict[str, float]:
     """Train a row, unless that has been done; its steps and minutes."""
-    row, trained = ROWS[name], out / folder(name) / "trained.json"
+    row, place = ROWS[name], out / folder(name)
     if row.stage is None:
         return {"steps": 0, "minutes": 0}
-    if not trained.is_file():
+
+    def steps_and_minutes() -> dict[str, float]:
         if row.start is not None:
             train(row.start, data, out)
             if growth := _growth(row):
@@ -245,9 +245,10 @@ def train(name: str, data: Data, out: Path) -> dict[str, float]:
         began = time.time()
         mpose3d(*command(name, data, out))
         minutes = (time.time() - began) / 60
-        last = torch.load(trained.with_name("checkpoints") / "last.ckpt", map_location="cpu", weights_only=False)
-        trained.write_text(json.dumps({"steps": last["global_step"], "minutes": minutes}))
-    return json.loads(trained.read_text())
+        last = torch.load(place / "checkpoints" / "last.ckpt", map_location="cpu", weights_only=False)
+        return {"steps": last["global_step"], "minutes": minutes}
+
+    return once(place / "trained.json", steps_and_minutes)
 
 
 def measure(
@@ -301,14 +302,12 @@ def mupots_figures(annotations: Path, images: Path, predictions: Path) -> dict[s
     """Both modes of MuPoTS-3D; PMPJPE is the mean over people found."""
     sequences = sorted(path.name for path in images.iterdir() if path.is_dir())
     everybody, matched = (score_mupots(annotations, predictions, mode, sequences)[0] for mode in ("all", "matched"))
-    parts = matched.sequences.values()
-    found = sum(part.found for part in parts)
     return {
         "all": everybody.mean.pck,
         "matched": matched.mean.pck,
         "auc": matched.mean.auc,
-        "pmpjpe": sum(part.pmpjpe * part.found for part in parts if part.found) / found if found else float("nan"),
-        "found": found,
+        "pmpjpe": matched.pmpjpe,
+        "found": sum(part.found for part in matched.sequences.values()),
         "annotated": sum(part.annotated for part in everybody.sequences.values()),
     }
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from experiments.ladder import mupots_figures
 from experiments.mupots_keypoints import keypoints
-from experiments.prior_ablations import folder, mpose3d
+from experiments.rows import folder, mpose3d, once
 from mpose3d.evaluation.mupots import score_mupots
 from mpose3d.evaluation.scenes import evaluate_scenes
 from mpose3d.inference import infer
@@ -80,11 +80,12 @@ def command(name: str, data: Data, out: Path, steps: int) -> list[str]:
 def run(name: str, data: Data, out: Path, steps: int) -> dict[str, dict[str, float]]:
     """Train and measure one row, unless that has been done; its figures."""
     place = out / folder(name)
-    figures = place / "figures.json"
-    if not figures.is_file():
+
+    def figures() -> dict[str, dict[str, float]]:
         mpose3d(*command(name, data, out, steps))
-        figures.write_text(json.dumps(measure(place / "network.safetensors", data, place, out), indent=1) + "\n")
-    return json.loads(figures.read_text())
+        return measure(place / "network.safetensors", data, place, out)
+
+    return once(place / "figures.json", figures)
 
 
 def measure(weights: Path, data: Data, place: Path, shared: Path) -> dict[str, dict[str, float]]:

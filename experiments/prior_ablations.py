@@ -12,10 +12,9 @@ import argparse
 import csv
 import json
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
+from experiments.rows import folder, mpose3d
 from mpose3d.visualise.pictures import curves, write_picture
 from mpose3d.visualise.tables import markdown_table
 
@@ -58,13 +57,9 @@ _COLUMNS = {
 }
 
 
-def folder(name: str) -> str:
-    return "_".join("".join(c if c.isalnum() else " " for c in name).split())
-
-
 def run(name: str, motion_capture: Path, out: Path, extra: list[str]) -> dict[str, float]:
     """Train and measure one row, unless that has been done; its figures."""
-    figures = out / folder(name) / "prior.json"
+    figures = out / folder(name) / "prior.json"  # which `prior evaluate` writes
     if not figures.is_file():
         configs = [f"--config={HERE / 'base.yaml'}", f"--config={HERE / 'photographs' / 'aae.yaml'}"]
         where = [f"--trainer.logger.init_args.save_dir={out}", f"--trainer.logger.init_args.name={folder(name)}"]
@@ -83,11 +78,6 @@ def _evaluate(motion_capture: Path, row: Path) -> None:
         f"--weights={row / 'network.safetensors'}",
         f"--out={row}",
     )
-
-
-def mpose3d(*words: str) -> None:
-    """Run the command in a process of its own; raises CalledProcessError if it fails."""
-    subprocess.run([sys.executable, "-m", "mpose3d", *words], check=True)
 
 
 def markdown(table: dict[str, dict[str, float]]) -> str:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from experiments.lifter_ablations import ROWS, Data, command, markdown
-from experiments.prior_ablations import folder
+from experiments.rows import folder
 from mpose3d.cli import main
 
 DATA = Data(*(Path(name) for name in ("annotations", "images", "clips.npz", "held_out.npz", "prior.safetensors")))

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from experiments.prior_ablations import ROWS, folder, markdown
+from experiments.prior_ablations import ROWS, markdown
+from experiments.rows import folder
 from mpose3d.cli import main
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"

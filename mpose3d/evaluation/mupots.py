@@ -36,9 +36,12 @@ def evaluate_mupots(
     ]
     people = {key: sum(row[key] for row in rows) for key in ("annotated", "found")}
     predicted, total = (sum(column) for column in zip(*frames.values(), strict=True))
-    rows.append({"sequence": "mean", "frames": predicted, **people, **score.mean._asdict()})
+    rows.append({"sequence": "mean", "frames": predicted, **people, **score.mean._asdict(), "pmpjpe": score.pmpjpe})
     joints = max(len(sequence.joints) for sequence in score.sequences.values())
-    notes = [f"{predicted} of {total} annotated frames were predicted and are scored."]
+    notes = [
+        f"{predicted} of {total} annotated frames were predicted and are scored.",
+        "Means are over sequences, as the official evaluator has them, but that of PMPJPE is over everybody found.",
+    ]
     if joints == len(SKELETON):
         notes.append("15 joints: the neck hangs on the pelvis, and MPJPE is over 15 joints (official: 17).")
     if mode == "all":
@@ -65,7 +68,7 @@ def evaluate_mupots(
             for name, s in score.sequences.items()
         },
         "mean": score.mean._asdict(),
-        "people": people,
+        "people": {**people, "pmpjpe": score.pmpjpe},
         "frames": {"predicted": predicted, "annotated": total},
     }
     write_table(out, f"mupots_{mode}", rows, content)

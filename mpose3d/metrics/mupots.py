@@ -101,6 +101,13 @@ class MupotsScore(NamedTuple):
     sequences: dict[str, SequenceScore]
     mean: Score
 
+    @property
+    def pmpjpe(self) -> float:
+        """Mean PMPJPE (mm) of everybody found, whatever the sequence; NaN where that is nobody. Not official."""
+        found = [score for score in self.sequences.values() if score.found]
+        people = sum(score.found for score in found)
+        return sum(score.found * score.pmpjpe for score in found) / people if people else float("nan")
+
 
 def match_people(
     annotated_px: Float[Tensor, "f p 17 2"],

@@ -25,7 +25,7 @@ class TestMupots:
         evaluate_mupots(root.parent, save(tmp_path / "p.npz", arrays), mode, out=tmp_path / "out")
         content = json.loads((tmp_path / "out" / f"mupots_{mode}.json").read_text())
         assert list(content["sequences"]) == ["TS3", "TS11"]
-        assert content["people"] == {"annotated": 11 + 9, "found": 9 + 9}
+        assert content["people"] == {"annotated": 11 + 9, "found": 9 + 9, "pmpjpe": pytest.approx(0, abs=1e-3)}
         assert content["frames"] == {"predicted": 11, "annotated": 12}
         assert content["sequences"]["TS11"]["frames"] == {"predicted": 5, "annotated": 6}
         expected = 100 * 9 / 11 if mode == "all" else 100
@@ -45,6 +45,7 @@ class TestMupots:
         assert json.loads((tmp_path / "mupots_matched.json").read_text())["mean"] == dict.fromkeys(
             ["pck", "auc", "mpjpe"]
         )
+        assert json.loads((tmp_path / "mupots_matched.json").read_text())["people"]["pmpjpe"] is None
         assert (tmp_path / "mupots_matched.csv").read_text().splitlines()[-1].startswith("mean,12,22,0,,,")
 
     def test_a_folder_of_infer_equals_the_npz_of_15_joints(self, mupots, tmp_path: Path) -> None:

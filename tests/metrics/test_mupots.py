@@ -112,7 +112,7 @@ def test_nobody_detected_scores_0_of_all_and_nothing_of_matched() -> None:
         assert score.sequences["TS1"].found == 0
 
 
-def test_mean_is_over_sequences_not_people() -> None:
+def test_mean_is_over_sequences_but_of_pmpjpe_over_people_found() -> None:
     metric = Mupots3D(("TS1", "TS2"))
     metric.update("TS1", *random_frames(0, frames=2))
     metric.update("TS2", *random_frames(1, frames=30))
@@ -120,6 +120,10 @@ def test_mean_is_over_sequences_not_people() -> None:
     for key in ("pck", "auc", "mpjpe"):
         values = [getattr(sequence, key) for sequence in score.sequences.values()]
         assert getattr(score.mean, key) == pytest.approx(np.mean(values))
+    few, many = score.sequences.values()
+    expected = (few.found * few.pmpjpe + many.found * many.pmpjpe) / (few.found + many.found)
+    assert few.found < many.found and score.pmpjpe == pytest.approx(expected)
+    assert math.isnan(Mupots3D(("TS1",)).compute().pmpjpe)
 
 
 def test_matching_is_greedy_in_the_order_of_the_annotation() -> None:
