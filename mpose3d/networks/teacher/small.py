@@ -33,7 +33,7 @@ class SmallTeacher(Teacher):
     """
 
     threshold = 0.2  # trained for minutes, its peaks are lower than those of large networks
-    peak = 0.4  # of lower peaks nine in ten are nowhere near their joint (docs/results.md)
+    peak = 0.4  # of lower peaks nine in ten are nowhere near their joint (docs/trials.md)
 
     def __init__(self, layout: str = "mpose3d", width: int = 64, stride: int = 4, weights: str | None = None) -> None:
         if width < 2 or width % 2:
