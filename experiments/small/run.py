@@ -1,7 +1,7 @@
 """All stages in the small world, from scratch, scored in millimetres on renders that no stage has seen.
 
 python -m experiments.small.run --out out/small
-python -m experiments.small.run --out out/small_long --scale long    # the route by keypoints alone, an hour on a CPU
+python -m experiments.small.run --out out/small_long --scale long    # by keypoints alone, 75 minutes on a CPU
 python -m experiments.small.run --out out/small_gpu --scale gpu      # the same, larger, on a GPU
 """
 
