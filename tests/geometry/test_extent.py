@@ -7,7 +7,7 @@ import torch
 from beartype import beartype
 from jaxtyping import jaxtyped
 
-from mpose3d.geometry.extent import bounding_box, box_intersection, spread
+from mpose3d.geometry.extent import bounding_box, box_intersection, one_in_other, spread
 
 POINTS = torch.tensor([[1.0, 5.0], [3.0, 2.0], [torch.nan, 9.0]])
 SEEN = torch.tensor([True, True, False])
@@ -23,6 +23,16 @@ def test_the_area_that_boxes_share():
     box = torch.tensor([0.0, 0, 2, 2])
     assert box_intersection(box, box) == 4
     assert box_intersection(box, box + 1) == 1 and box_intersection(box, box + 5) == 0
+
+
+def test_a_small_box_lies_in_a_large_one_and_the_other_way_round():
+    large, small = torch.tensor([0.0, 0, 9, 9]), torch.tensor([8.0, 0, 10, 2])
+    boxes = torch.stack([large, small, small - 0.1, large + 5, torch.full((4,), torch.nan)])
+    expected = torch.zeros(5, 5, dtype=torch.bool)
+    expected[range(4), range(4)] = True
+    # exactly half of the small box is not most of it; moved a little to the left, it is
+    expected[0, 2] = expected[2, 0] = expected[1, 2] = expected[2, 1] = True
+    assert torch.equal(one_in_other(boxes[:, None], boxes), expected)
 
 
 def test_the_spread_is_that_of_the_visible_points():
