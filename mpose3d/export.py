@@ -75,7 +75,7 @@ def export(
     path = Path(out)
     network = read_network(pathway, weights)
     teacher = teacher or default_teacher(pathway)
-    teacher_size = teacher_size or default_size(pathway, teacher)
+    teacher_size = default_size(pathway, teacher) if teacher_size is None else teacher_size
     reader = PeopleReader(teacher, network, pathway, teacher_size, max_people, threshold)
     whole = fused(ExportedPeople(PhotographNetwork(teacher, network, pathway, max_people, threshold), reader.side))
 

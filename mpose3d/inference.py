@@ -19,7 +19,7 @@ from mpose3d.data.letterbox import IMAGE_SUFFIXES, Letterbox, read_letterboxed, 
 from mpose3d.geometry.camera import Camera
 from mpose3d.geometry.extent import bounding_box, one_in_other
 from mpose3d.lifting import read_lifter
-from mpose3d.networks.backends import Backend, Precision, accelerate
+from mpose3d.networks.backends import Backend, Precision, accelerate, known_device
 from mpose3d.networks.cross_modal import CrossModalNetwork, Detection
 from mpose3d.networks.keypoint_lifter import KeypointLifter, enough_joints
 from mpose3d.networks.movenet import MoveNet
@@ -91,6 +91,11 @@ class PeopleReader:
                 f"the pathway {pathway!r} does not go through a {type(network).__name__}: keypoints takes the weights "
                 "of the stage lifter, the others those of distill, phase1 or phase2"
             )
+        if min(max_people, 1 if teacher_size is None else teacher_size) < 1 or refine < 0:
+            raise ValueError(
+                f"max_people ({max_people}) and teacher_size ({teacher_size}) are at least 1, "
+                f"refine ({refine}) is at least 0"
+            )
         self.teacher, self.network = teacher.eval(), network.eval()
         self.pathway = pathway
         self.max_people = max_people
@@ -142,8 +147,11 @@ class PeopleReader:
         """
         if self.pathway != "keypoints":
             return self._run(image)
-        points, visible, score = (part[:, : self.max_people] for part in self.teacher_people(image))
+        points, visible, score = self.teacher_people(image)
         valid = enough_joints(visible) & (score >= self.threshold)
+        # whoever is left out takes no place
+        order = (~valid).long().argsort(dim=1, stable=True)[:, : self.max_people]
+        points, visible, score, valid = (in_order(part, order) for part in (points, visible, score, valid))
         height, width = image.shape[-2:]
         camera = Camera.for_image(width, height, self._focal_ratio)
         people = self.network(points, visible, camera, self.refine)
@@ -303,15 +311,18 @@ def infer(
     Returns:
         Exit status: 0, or 1 if a photograph could not be read.
     """
-    if scales and (teacher is not None or pathway != "keypoints"):
+    if scales is not None and (teacher is not None or pathway != "keypoints"):
         raise ValueError("--scales is for the default teacher of the pathway keypoints: leave it out, or --teacher")
-    places = output_places([Path(path) for path in paths])
+    places = output_places([Path(path) for path in paths], Path(out))
+    if overlay:
+        _spare_photographs(places, Path(out))
     network = read_network(pathway, weights)
-    teacher = teacher or default_teacher(pathway, max_people, scales or SCALES)
-    teacher_size = teacher_size or default_size(pathway, teacher)
+    teacher = teacher or default_teacher(pathway, max_people, SCALES if scales is None else scales)
+    teacher_size = default_size(pathway, teacher) if teacher_size is None else teacher_size
     turned = teacher.upright_only if turned is None else turned
-    teacher, network = teacher.to(device), network.to(device)
-    choose = None if chooser is None else PeakChooser.from_file(chooser).to(device)
+    where = known_device(device)
+    teacher, network = teacher.to(where), network.to(where)
+    choose = None if chooser is None else PeakChooser.from_file(chooser).to(where)
     reader = PeopleReader(
         teacher, network, pathway, teacher_size, max_people, threshold, turned, refine, backend, precision, choose
     )
@@ -340,7 +351,8 @@ def read_network(pathway: Pathway, weights: str | None = None) -> CrossModalNetw
 def default_teacher(pathway: Pathway, max_people: int = 20, scales: Sequence[float] = SCALES) -> Teacher | MoveNet:
     """The 2D network where none is named: its weights are fetched on first use (`assets.teacher_file`)."""
     if pathway == "keypoints":
-        return MoveNet(str(assets.teacher_file("movenet")), max_people, scales)
+        # its places go by centres: with few of them, who is best by the joints might not be among them
+        return MoveNet(str(assets.teacher_file("movenet")), max(20, max_people), scales)
     return MobilenetThin(str(assets.teacher_file("mobilenet_thin")))
 
 
@@ -349,8 +361,10 @@ def default_size(pathway: Pathway, teacher: Teacher | MoveNet) -> int | None:
     return {"keypoints": teacher.side, "hmpaf": MAPS_SIZE, "image": None}[pathway]
 
 
-def output_places(paths: list[Path]) -> list[tuple[Path, Path]]:
-    """Photographs below `paths`, and where the output of each belongs, relative to the output folder, less suffix.
+def output_places(paths: list[Path], out: Path) -> list[tuple[Path, Path]]:
+    """Photographs below `paths`, and where the output of each belongs, relative to `out`, less suffix.
+
+    What lies in `out`, where that is a folder below one of the paths, is output of another time.
 
     Raises:
         FileNotFoundError: a path does not exist, or there is no photograph.
@@ -366,6 +380,8 @@ def output_places(paths: list[Path]) -> list[tuple[Path, Path]]:
             continue
         keep = Path(path.resolve().name) if len(folders) > 1 else Path()
         inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+        if path.resolve() in out.resolve().parents:
+            inside = [file for file in inside if out.resolve() not in file.resolve().parents]
         if not inside:
             raise FileNotFoundError(f"no photograph ({', '.join(IMAGE_SUFFIXES)}) in {path}")
         found += [(file, keep / file.relative_to(path).with_suffix("")) for file in inside]
@@ -374,3 +390,12 @@ def output_places(paths: list[Path]) -> list[tuple[Path, Path]]:
         if taken.setdefault(place, source) != source:
             raise ValueError(f"{source} and {taken[place]} would both be written to {place}.json: rename one")
     return found
+
+
+def _spare_photographs(places: list[tuple[Path, Path]], out: Path) -> None:
+    """Refuse overlays in the places of photographs."""
+    sources = {source.resolve() for source, _ in places}
+    for _, place in places:
+        overlay = (out / place).with_name(place.name + ".png")
+        if overlay.resolve() in sources:
+            raise ValueError(f"an overlay would be written over the photograph {overlay}: name another folder as --out")

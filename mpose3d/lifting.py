@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ from mpose3d import assets
 from mpose3d.data.keypoints import PictureKeypoints, read_keypoints, with_sizes
 from mpose3d.geometry.camera import Camera
 from mpose3d.geometry.extent import bounding_box
+from mpose3d.networks.backends import known_device
 from mpose3d.networks.cross_modal import CrossModalNetwork
 from mpose3d.networks.keypoint_lifter import FEWEST_JOINTS, REFINE, KeypointLifter, enough_joints
 from mpose3d.people import FOCAL_RATIO, PhotographPeople, write_people
@@ -179,6 +181,10 @@ def lift(
     place = Path(out)
     if place.suffix.lower() == ".json":
         raise ValueError(f"--out {out}: expected FILE.npz, or a folder for a JSON of each picture")
+    if not 0 < focal_ratio < math.inf:
+        raise ValueError(f"--focal_ratio is focal length over picture side, a number above 0, not {focal_ratio}")
+    if refine < 0:
+        raise ValueError(f"--refine is a number of steps, not {refine}")
     given = with_sizes(read_keypoints(keypoints, layout, threshold), size, images)
     pictures = [_with_enough_joints(picture) for picture in given]
     people, lifted = (sum(len(picture.px) for picture in some) for some in (given, pictures))
@@ -186,7 +192,7 @@ def lift(
         raise ValueError(f"{keypoints}: none of its {people} people has {FEWEST_JOINTS} joints beside neck and pelvis")
     to_npz = place.suffix.lower() == ".npz"
     places = None if to_npz else _json_places(pictures)
-    network = read_lifter(through, weights).to(device)
+    network = read_lifter(through, weights).to(known_device(device))
 
     arrays: dict[str, np.ndarray] = {}
     for start in track(range(0, len(pictures), _LIFTED), description="pictures"):
@@ -199,9 +205,12 @@ def lift(
     if to_npz:
         place.parent.mkdir(parents=True, exist_ok=True)
         unfinished = place.with_name(place.name + ".part")
-        with open(unfinished, "wb") as file:
-            np.savez(file, **arrays)
-        unfinished.replace(place)
+        try:
+            with open(unfinished, "wb") as file:
+                np.savez(file, **arrays)
+            unfinished.replace(place)
+        finally:
+            unfinished.unlink(missing_ok=True)
     print(f"{lifted} of {people} people in {len(pictures)} pictures lifted, written to {out}")
     for picture in given:
         for p in (~enough_joints(picture.visible)).nonzero().flatten().tolist():
@@ -258,7 +267,10 @@ def _json_places(pictures: Sequence[PictureKeypoints]) -> dict[str, Path]:
     Pictures of MuPoTS-3D go where `evaluate mupots` looks for them, TSn/img_NNNNNN.
     """
     places = {p.name: Path(re.sub(r"^(TS\d+)_(img_\d+)$", r"\1/\2", p.name)) for p in pictures}
+    taken: dict[Path, str] = {}
     for name, place in places.items():
-        if place.is_absolute() or ".." in place.parts:
+        if place.is_absolute() or ".." in place.parts or not place.parts:
             raise ValueError(f"picture {name!r} would be written outside the output folder: rename it, or use FILE.npz")
+        if taken.setdefault(place, name) != name:
+            raise ValueError(f"{taken[place]!r} and {name!r} would both be written to {place}.json: rename one")
     return places

@@ -164,10 +164,15 @@ class Layout:
         Invisible joints are 0. With `estimate`, `estimates` go before `to_weights` where they can be had.
         """
         mapped, seen = _apply(self._to, points, visible, self.name)
-        if not estimate:
+        if not estimate or not self.estimates:
             return mapped, seen
         estimated, known = _apply(self._estimates, points, visible, self.name)
-        return torch.where(known[..., None], estimated, mapped), seen | known
+        mapped, seen = torch.where(known[..., None], estimated, mapped), seen | known
+        # the pelvis is the midpoint of the hips, wherever those are
+        hips = SKELETON.indices("r_hip", "l_hip")
+        both = seen[..., hips].all(-1, keepdim=True)
+        mapped[..., SKELETON.root, :] = torch.where(both, mapped[..., hips, :].mean(-2), mapped[..., SKELETON.root, :])
+        return mapped, seen
 
     def from_skeleton(self, points: Tensor, visible: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Points (..., 15, D) of `SKELETON` -> points (..., J, D) of this layout and their visibility (..., J)."""
@@ -231,7 +236,6 @@ _HEAD_FROM_EARS = {"head_top": {"l_ear": 0.75, "r_ear": 0.75, "l_shoulder": -0.2
 _HIPS_OF_COCO = {
     "r_hip": {"r_hip": 0.92, "r_shoulder": 0.08},
     "l_hip": {"l_hip": 0.92, "l_shoulder": 0.08},
-    "pelvis": {"r_hip": 0.46, "l_hip": 0.46, "r_shoulder": 0.04, "l_shoulder": 0.04},
 }
 _FROM_COCO = _HEAD_FROM_EARS | _HIPS_OF_COCO
 

@@ -45,8 +45,8 @@ def folder(tmp_path):
 
 def run(folder, tmp_path, **arguments) -> int:
     weights = str(tmp_path / "network.safetensors")
-    arguments = {"weights": weights, "teacher": SmallTeacher(width=8), "pathway": "hmpaf"} | arguments
-    return infer([str(folder)], out=str(tmp_path / "out"), **arguments)
+    given = {"weights": weights, "teacher": SmallTeacher(width=8), "pathway": "hmpaf", "out": str(tmp_path / "out")}
+    return infer([str(folder)], **given | arguments)
 
 
 def test_a_folder_becomes_files_of_people(network, folder, tmp_path):
@@ -88,16 +88,42 @@ def test_several_folders_keep_their_names(tmp_path):
     for name in ("TS1", "TS2"):
         (tmp_path / name).mkdir()
         cv2.imwrite(str(tmp_path / name / "img_000000.jpg"), np.zeros((8, 8, 3), np.uint8))
-    places = [str(place) for _, place in output_places([tmp_path / "TS1", tmp_path / "TS2"])]
+    places = [str(place) for _, place in output_places([tmp_path / "TS1", tmp_path / "TS2"], tmp_path / "out")]
     assert places == ["TS1/img_000000", "TS2/img_000000"]
-    assert [str(place) for _, place in output_places([tmp_path / "TS1"])] == ["img_000000"]
+    assert [str(place) for _, place in output_places([tmp_path / "TS1"], tmp_path / "out")] == ["img_000000"]
 
 
 def test_two_photographs_of_one_name_are_refused(tmp_path):
     for suffix in ("jpg", "png"):
         cv2.imwrite(str(tmp_path / f"a.{suffix}"), np.zeros((8, 8, 3), np.uint8))
     with pytest.raises(ValueError, match=r"would both be written to a\.json: rename one"):
-        output_places([tmp_path])
+        output_places([tmp_path], tmp_path / "out")
+
+
+def test_output_of_another_time_is_no_photograph_and_overwrites_none(network, folder, tmp_path):
+    for _ in range(2):
+        assert run(folder, tmp_path, out=str(folder / "out")) == 0
+        assert len(list((folder / "out").rglob("*.json"))) == 2
+    photograph = folder / "TS12" / "img_000000.png"
+    before = photograph.read_bytes()
+    with pytest.raises(ValueError, match=r"over the photograph .*img_000000\.png: name another folder"):
+        run(folder / "TS12", tmp_path, out=str(folder / "TS12"))
+    assert photograph.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ({"max_people": 0}, r"max_people \(0\) .* at least 1"),
+        ({"teacher_size": 0}, r"teacher_size \(0\)"),
+        ({"refine": -1}, r"refine \(-1\) is at least 0"),
+        ({"device": "abacus"}, "--device abacus: "),
+        ({"scales": []}, "--scales is for the default teacher"),
+    ],
+)
+def test_numbers_and_devices_that_cannot_be_are_refused(network, folder, tmp_path, argument, message):
+    with pytest.raises(ValueError, match=message):
+        run(folder, tmp_path, **argument)
 
 
 def test_bad_photographs_are_listed_and_good_ones_done(network, folder, tmp_path, capsys):
@@ -215,6 +241,23 @@ def test_people_of_movenet_are_lifted_as_they_are():
     assert len(two_d) == 1 and two_d[0]["joints_px"][SKELETON.index("head_top")] is None
     with pytest.raises(ValueError, match="MoveNet has no maps for the pathway 'hmpaf': take a teacher of openpose18"):
         PeopleReader(teacher, CrossModalNetwork("openpose18", 8, g_width=8, h_width=16), "hmpaf")
+
+
+class HandsFirstMoveNet(CrowdedMoveNet):
+    """Is surest of somebody of whom it sees three joints."""
+
+    def forward(self, image):
+        people = super().forward(image)
+        people.visible[:, 0, 3:] = False
+        people.valid[:, 1] = True
+        return people
+
+
+def test_most_people_are_counted_among_those_who_can_be_lifted():
+    lifter = KeypointLifter(width=16, blocks=1).eval()
+    reader = PeopleReader(HandsFirstMoveNet(), lifter, "keypoints", 256, max_people=1, threshold=0.15)
+    roots, _ = reader.detect(torch.rand(1, 3, 256, 256))
+    assert roots.valid.tolist() == [[True]] and roots.score.item() == pytest.approx(0.4)
 
 
 class PicturedMoveNet(CrowdedMoveNet):

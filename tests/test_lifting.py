@@ -279,6 +279,8 @@ class TestCommand:
         good = save(tmp_path / "k.npz", {"a/px": people(2).numpy()})
         nobody = save(tmp_path / "n.npz", {"a/px": np.full((2, 15, 2), np.nan)})
         outside = save(tmp_path / "o.npz", {"../../a/px": people(2).numpy()})
+        names = ("TS1_img_000001", "TS1/img_000001")
+        twice = save(tmp_path / "t.npz", {f"{name}/px": people(1).numpy() for name in names})
         size = ("--size", "640", "480")
         for path, flags, message in (
             (tmp_path / "none.json", size, "no such file or folder of keypoints"),
@@ -286,9 +288,13 @@ class TestCommand:
             (good, ("--size", "64", "48"), "lie outside their pictures: is the size right"),
             (good, (*size, "--layout", "coco17"), "people of 15 joints, and the layout coco17 has 17"),
             (good, (*size, "--images", "x.json"), "given twice"),
+            (good, (*size, "--focal_ratio", "0"), "--focal_ratio is focal length over picture side, a number above 0"),
+            (good, (*size, "--refine=-1"), "--refine is a number of steps"),
+            (good, (*size, "--device", "abacus"), "--device abacus"),
             (nobody, size, "none of its 2 people has 4 joints beside neck and pelvis"),
             (good, (*size, "--weights", str(tmp_path / "no.safetensors")), "no weights at"),
             *([(outside, size, "would be written outside the output folder")] if out == "out" else []),
+            *([(twice, size, "would both be written to TS1/img_000001.json")] if out == "out" else []),
         ):
             assert self.lift(tmp_path, path, out, *flags) == 1
             told = capsys.readouterr().err.strip().splitlines()

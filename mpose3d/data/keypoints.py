@@ -27,6 +27,9 @@ _OPENPOSE_BY_COUNT = _BY_COUNT | {15: "mpi15"}
 
 _OPENPOSE_SUFFIX = "_keypoints"
 
+# px; nothing that lies further away was seen in a picture
+_FARTHEST = 1e6
+
 # Neck and pelvis are midpoints by definition: they are known wherever both sides are.
 _MIDDLES = [
     (SKELETON.index(middle), SKELETON.indices(f"r_{side}", f"l_{side}"))
@@ -60,8 +63,8 @@ def read_keypoints(path: Path | str, layout: str | None = None, threshold: float
       NAME_keypoints.json;
     - npz with NAME/px (P, J, 2|3), the third number being the confidence; other keys are left alone.
 
-    A joint is missing where its confidence is 0 or below `threshold`, where a coordinate is not finite, and at exactly
-    (0, 0), which is how all of these formats write an absent joint.
+    A joint is missing where its confidence is 0 or below `threshold`, where a number of it is not finite, and at
+    exactly (0, 0), which is how all of these formats write an absent joint.
 
     Args:
         path: file or folder.
@@ -110,12 +113,18 @@ def with_sizes(
             raise ValueError(f"--size is width and height in pixels, not {' '.join(map(str, size))}")
         sized = [picture._replace(size=tuple(size)) for picture in pictures]
     elif images is not None:
-        table = _read_images(Path(images))
-        missing = [picture.name for picture in pictures if picture.name not in table]
+        by_id, by_name = _read_images(Path(images))
+        known = by_name | by_id
+        missing = [picture.name for picture in pictures if picture.name not in known]
         if missing:
             raise ValueError(
                 f"{images}: no image {missing[0]!r}, and so for {len(missing)} of {len(pictures)} pictures"
             )
+        names = [picture.name for picture in pictures]
+        tables = [table for table in (by_id, by_name) if all(name in table for name in names)] or [known]
+        table = tables[0]
+        if any(other[name] != table[name] for other in tables for name in names):
+            raise ValueError(f"{images}: pictures named as ids and as file names of other images: rename the files")
         found = [(picture, *table[picture.name]) for picture in pictures]
         sized = [picture._replace(name=name, size=size) for picture, name, size in found]
         _check_names(sized, images)
@@ -143,6 +152,9 @@ def _check_pixels(pictures: Iterable[PictureKeypoints]) -> None:
     seen = [(picture, picture.px[picture.visible]) for picture in pictures if picture.visible.any()]
     if not seen:
         return
+    for picture, px in seen:
+        if px.abs().max() > _FARTHEST:
+            raise ValueError(f"picture {picture.name}: a joint at {float(px.abs().max()):.3g} px, which is no pixel")
     if max(float(px.abs().max()) for _, px in seen) <= 2:
         raise ValueError("all joints lie within 2 pixels of the corner: coordinates must be pixels, not fractions")
     outside = sum(int(((px < -0.5) | (px > px.new_tensor(p.size) - 0.5)).any(dim=-1).sum()) for p, px in seen)
@@ -155,8 +167,11 @@ def _check_pixels(pictures: Iterable[PictureKeypoints]) -> None:
         )
 
 
-def _read_images(path: Path) -> dict[str, tuple[str, tuple[int, int]]]:
-    """COCO's id, and the file name without folder and suffix -> (that name, (width, height))."""
+_Images = dict[str, tuple[str, tuple[int, int]]]
+
+
+def _read_images(path: Path) -> tuple[_Images, _Images]:
+    """By COCO's id, and by the file name without folder and suffix: (that name, (width, height))."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file of COCO images")
     content = _read_json(path)
@@ -172,7 +187,7 @@ def _read_images(path: Path) -> dict[str, tuple[str, tuple[int, int]]]:
         raise ValueError(f"{path}: two images of one file name")
     if any(min(size) <= 0 for _, size in by_name.values()):
         raise ValueError(f"{path}: an image of no size")
-    return by_name | {number: (name, size) for number, name, size in entries}
+    return {number: (name, size) for number, name, size in entries}, by_name
 
 
 def _read_coco(content: list, path: Path, layout: Layout | None, threshold: float) -> list[PictureKeypoints]:
@@ -270,7 +285,7 @@ def _picture(
     numbers = torch.from_numpy(array)
     points = numbers[..., :2]
     confidence = numbers[..., 2] if array.shape[2] == 3 else torch.ones_like(points[..., 0])
-    seen = points.isfinite().all(-1) & (points != 0).any(-1) & (confidence > 0) & (confidence >= threshold)
+    seen = numbers.isfinite().all(-1) & (points != 0).any(-1) & (confidence > 0) & (confidence >= threshold)
     px, visible = of.to_skeleton(points, seen, estimate=True)
     for middle, sides in _MIDDLES:
         known = ~visible[:, middle] & visible[:, sides].all(-1)

@@ -10,6 +10,7 @@ from mpose3d.data.mocap import read_motion_capture
 from mpose3d.geometry.camera import Camera
 from mpose3d.lifting import Through, lift_people, read_lifter
 from mpose3d.metrics.modules import MPJPE, MRPE, PMPJPE
+from mpose3d.networks.backends import known_device
 from mpose3d.networks.keypoint_lifter import REFINE, enough_joints
 from mpose3d.poses.artificial import MotionCapturePoses
 from mpose3d.poses.scenes import SceneSampler
@@ -62,7 +63,7 @@ def evaluate_scenes(
     sampler = SceneSampler(
         MotionCapturePoses(poses, mirror=False), camera, _SCENE_SIZE, people=tuple(people), **_VIEWPOINTS
     )
-    network = read_lifter(through, weights).to(device)
+    network = read_lifter(through, weights).to(known_device(device))
     generator = torch.Generator().manual_seed(seed)
     metrics = {"mpjpe": MPJPE(SKELETON.root), "pmpjpe": PMPJPE(), "root_error": MRPE(SKELETON.root)}
     found, annotated = 0, 0

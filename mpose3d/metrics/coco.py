@@ -62,12 +62,17 @@ def read_annotations(path: Path) -> dict:
     content = _read_json(path, "COCO keypoint annotations")
     if not isinstance(content, dict) or not {"images", "annotations", "categories"} <= content.keys():
         raise ValueError(f"{path}: not COCO annotations: expected images, annotations and categories")
-    images = {image["id"] for image in content["images"]}
-    for person in content["annotations"]:
-        if person["image_id"] not in images:
-            raise ValueError(f"{path}: annotation {person['id']} is of image {person['image_id']}, which is not listed")
-        if len(person.get("keypoints", ())) != 3 * len(COCO_17):
-            raise ValueError(f"{path}: annotation {person['id']} has not {len(COCO_17)} keypoints")
+    try:
+        images = {image["id"] for image in content["images"]}
+        for person in content["annotations"]:
+            number = person["id"]
+            if person["image_id"] not in images:
+                raise ValueError(f"{path}: annotation {number} is of image {person['image_id']}, which is not listed")
+            if len(person.get("keypoints", ())) != 3 * len(COCO_17):
+                raise ValueError(f"{path}: annotation {number} has not {len(COCO_17)} keypoints")
+    except (KeyError, TypeError) as error:
+        what = f"no {error}" if isinstance(error, KeyError) else error
+        raise ValueError(f"{path}: not COCO annotations ({what})") from error
     return content
 
 
@@ -85,13 +90,16 @@ def _read_results(path: Path, images: set[int], categories: set[int], annotation
             raise ValueError(
                 f"{path}: detection {number} is of category {person['category_id']}, unknown to {annotations}"
             )
+        if not isinstance(person["keypoints"], list) or not isinstance(person["score"], int | float):
+            raise ValueError(f"{path}: detection {number} needs a list of keypoints and a number as score")
         if len(person["keypoints"]) != 3 * len(COCO_17):
             raise ValueError(
                 f"{path}: detection {number} has {len(person['keypoints'])} numbers as keypoints, "
                 f"expected {len(COCO_17)} x (x, y, v)"
             )
-        if not all(map(math.isfinite, (*person["keypoints"], person["score"]))):
-            raise ValueError(f"{path}: detection {number} holds NaN or infinity")
+        numbers = [*person["keypoints"], person["score"]]
+        if not all(isinstance(value, int | float) and math.isfinite(value) for value in numbers):
+            raise ValueError(f"{path}: detection {number} holds what is no finite number")
     return people
 
 

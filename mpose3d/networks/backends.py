@@ -20,6 +20,20 @@ Backend = Literal["eager", "compile", "cudagraph", "onnxruntime"]
 Precision = Literal["float32", "bfloat16", "float16"]
 
 
+def known_device(name: str) -> torch.device:
+    """The device of this name.
+
+    Raises:
+        ValueError: there is none here.
+    """
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"--device {name}: {str(error).splitlines()[0]}") from error
+    return device
+
+
 def accelerate(
     network: nn.Module, example: Tensor, backend: Backend = "eager", precision: Precision = "float32"
 ) -> Callable[[Tensor], Any]:

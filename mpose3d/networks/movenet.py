@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -73,7 +74,9 @@ class MoveNet(nn.Module):
 
     def __init__(self, weights: str | None = None, max_people: int = 20, scales: Sequence[float] = (1.0,)) -> None:
         super().__init__()
-        if not scales or min(scales) <= 0:
+        if max_people < 1:
+            raise ValueError(f"MoveNet needs a place for somebody: {max_people} people are none")
+        if not scales or not all(0 < scale < math.inf for scale in scales):
             raise ValueError(f"MoveNet reads an image at one multiple of its size or more, not at {list(scales)}")
         self.max_people = max_people
         self.scales = tuple(scales)

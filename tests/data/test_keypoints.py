@@ -192,6 +192,28 @@ class TestSizes:
         with pytest.raises(ValueError, match=r"images\.json: no image '8', and so for 1 of 2 pictures"):
             with_sizes(read_keypoints(path), images=tmp_path / "images.json")
 
+    def test_pictures_are_ids_or_file_names_but_not_by_chance(self, tmp_path: Path) -> None:
+        """Numbers from 0 and files from 1: either is clear from what it lacks; where both fit, neither is taken."""
+        people = in_layout(bodies(1), COCO_17)
+
+        def sized(first: int, names: tuple[int, ...]) -> list[str]:
+            images = [{"id": first + i, "file_name": f"{1 + i}.jpg", "width": 640, "height": 480} for i in range(3)]
+            (tmp_path / "images.json").write_text(json.dumps({"images": images}))
+            path = coco_results(tmp_path / "results.json", dict.fromkeys(names, people))
+            return [picture.name for picture in with_sizes(read_keypoints(path), images=tmp_path / "images.json")]
+
+        assert sized(0, (0, 1, 2)) == ["1", "2", "3"] and sized(0, (1, 2, 3)) == ["1", "2", "3"]
+        assert sized(1, (1, 2)) == ["1", "2"]
+        with pytest.raises(ValueError, match="named as ids and as file names of other images"):
+            sized(0, (1, 2))
+
+    def test_no_joint_is_a_million_pixels_away(self, tmp_path: Path) -> None:
+        people = in_layout(bodies(2), COCO_17)
+        people[1, 5, 0] = 1e30
+        pictures = read_keypoints(coco_results(tmp_path / "results.json", {7: people}))
+        with pytest.raises(ValueError, match=r"picture 7: a joint at 1e\+30 px"):
+            with_sizes(pictures, (640, 480))
+
     def test_unknown_or_at_odds(self, tmp_path: Path) -> None:
         pictures = self.pictures(tmp_path, "TS1_img_000000", "holiday")
         with pytest.raises(ValueError, match="size of picture 'holiday' is not known: give --size WIDTH HEIGHT"):

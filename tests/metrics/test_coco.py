@@ -97,8 +97,11 @@ def test_perfect_and_nobody(files: tuple[Path, Path]) -> None:
         ({"image_id": 99}, "image 99"),
         ({"category_id": 2}, "category 2"),
         ({"keypoints": [1.0] * 45}, "45 numbers"),
-        ({"keypoints": [math.nan] * 51}, "NaN"),
-        ({"score": math.inf}, "NaN or infinity"),
+        ({"keypoints": [math.nan] * 51}, "no finite number"),
+        ({"keypoints": [None] * 51}, "no finite number"),
+        ({"keypoints": None}, "a list of keypoints"),
+        ({"score": "high"}, "a number as score"),
+        ({"score": math.inf}, "no finite number"),
     ],
 )
 def test_bad_results_are_an_error(files: tuple[Path, Path], change: dict, message: str) -> None:
@@ -116,6 +119,10 @@ def test_bad_files_are_an_error(files: tuple[Path, Path], tmp_path: Path) -> Non
     content["images"].pop()
     annotations.write_text(json.dumps(content))
     with pytest.raises(ValueError, match="not listed"):
+        oks_average_precision(annotations, results)
+    del content["annotations"][0]["id"]
+    annotations.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="not COCO annotations"):
         oks_average_precision(annotations, results)
     annotations.write_text("{")
     with pytest.raises(ValueError, match="not JSON"):
