@@ -19,7 +19,7 @@ from mpose3d.data.arrays_pickle import read_arrays_pickle
 from mpose3d.data.mupots import official_size
 from mpose3d.skeleton import LSP_14, MUPOTS_17, SKELETON, SMPL_24
 
-# A neck this close (mm, median) to the midpoint of the shoulders is ours; that of MuPoTS-3D lies 58 mm above it.
+# A neck this close (mm, median) to the midpoint of the shoulders is ours; that of MuPoTS-3D lies 59 mm above it.
 _OUR_NECK = 10.0
 
 _NPZ_KEY = re.compile(r"(TS\d+)_img_(\d+)/(px|mm)")
