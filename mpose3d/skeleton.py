@@ -172,6 +172,7 @@ class Layout:
         hips = SKELETON.indices("r_hip", "l_hip")
         both = seen[..., hips].all(-1, keepdim=True)
         mapped[..., SKELETON.root, :] = torch.where(both, mapped[..., hips, :].mean(-2), mapped[..., SKELETON.root, :])
+        seen[..., SKELETON.root] |= both[..., 0]
         return mapped, seen
 
     def from_skeleton(self, points: Tensor, visible: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -110,6 +110,16 @@ def test_hips_are_raised_towards_shoulders_that_are_seen_where_that_is_asked_for
     assert torch.equal(guessed[:, moved[:-1]], seen[:, moved[:-1]]) and torch.equal(guessed[:, others], seen[:, others])
 
 
+def test_a_pelvis_that_is_not_seen_is_estimated_from_hips_that_are(generator):
+    points = torch.randn(1, len(BODY_25), 2, generator=generator)
+    visible = torch.ones(1, len(BODY_25), dtype=torch.bool)
+    visible[0, BODY_25.index("pelvis")] = False
+    assert not BODY_25.to_skeleton(points, visible)[1][0, SKELETON.root]
+    estimated, seen = BODY_25.to_skeleton(points, visible, estimate=True)
+    assert seen[0, SKELETON.root]
+    torch.testing.assert_close(estimated[0, SKELETON.root], estimated[0, SKELETON.indices("r_hip", "l_hip")].mean(0))
+
+
 def test_the_last_joint_of_openpose_mpi_is_the_chest_not_the_pelvis():
     points = torch.zeros(15, 2)
     points[SKELETON.index("neck")] = torch.tensor([0.0, 10.0])
