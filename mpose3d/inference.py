@@ -370,7 +370,7 @@ def output_places(paths: list[Path], out: Path) -> list[tuple[Path, Path]]:
         FileNotFoundError: a path does not exist, or there is no photograph.
         ValueError: two photographs would be written to the same place.
     """
-    folders = [path for path in paths if path.is_dir()]
+    folders, out = [path for path in paths if path.is_dir()], out.resolve()
     found: list[tuple[Path, Path]] = []
     for path in paths:
         if not path.exists():
@@ -380,8 +380,8 @@ def output_places(paths: list[Path], out: Path) -> list[tuple[Path, Path]]:
             continue
         keep = Path(path.resolve().name) if len(folders) > 1 else Path()
         inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
-        if path.resolve() in out.resolve().parents:
-            inside = [file for file in inside if out.resolve() not in file.resolve().parents]
+        if path.resolve() in out.parents:
+            inside = [file for file in inside if out not in file.resolve().parents]
         if not inside:
             raise FileNotFoundError(f"no photograph ({', '.join(IMAGE_SUFFIXES)}) in {path}")
         found += [(file, keep / file.relative_to(path).with_suffix("")) for file in inside]

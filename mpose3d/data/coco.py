@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from mpose3d.data.augmentation import Augmentation, compose
 from mpose3d.data.epochs import StreamLoader
 from mpose3d.data.letterbox import Letterbox, from_reduced, read_reduced, to_tensor, warp
+from mpose3d.errors import reason
 from mpose3d.sample import LabelledPhotographs
 from mpose3d.skeleton import COCO_17, Layout, find_layout
 
@@ -68,8 +69,7 @@ def read_annotations(annotations: Path | str, images: Path | str) -> list[CocoIm
                 raise ValueError(f"annotation {person['id']} has not {len(COCO_17)} keypoints and a box")
             people[person["image_id"]].append(person)
     except (KeyError, TypeError, ValueError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise ValueError(f"{annotations}: not COCO keypoints JSON ({reason})") from error
+        raise ValueError(f"{annotations}: not COCO keypoints JSON ({reason(error)})") from error
 
     labelled = {i: p for i, p in people.items() if any(_has_keypoints(person) for person in p)}
     present = {path.name for path in images.iterdir()}

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mpose3d.data.letterbox import IMAGE_SUFFIXES
 from mpose3d.data.mupots import official_size
+from mpose3d.errors import reason
 from mpose3d.skeleton import COCO_17, MUPOTS_17, SKELETON, Layout, find_layout
 
 # What so many joints are where nothing else is said; 17 are COCO's in a COCO file, and ambiguous in an npz.
@@ -115,12 +116,12 @@ def with_sizes(
     elif images is not None:
         by_id, by_name = _read_images(Path(images))
         known = by_name | by_id
-        missing = [picture.name for picture in pictures if picture.name not in known]
+        names = [picture.name for picture in pictures]
+        missing = [name for name in names if name not in known]
         if missing:
             raise ValueError(
                 f"{images}: no image {missing[0]!r}, and so for {len(missing)} of {len(pictures)} pictures"
             )
-        names = [picture.name for picture in pictures]
         tables = [table for table in (by_id, by_name) if all(name in table for name in names)] or [known]
         table = tables[0]
         if any(other[name] != table[name] for other in tables for name in names):
@@ -152,10 +153,10 @@ def _check_pixels(pictures: Iterable[PictureKeypoints]) -> None:
     seen = [(picture, picture.px[picture.visible]) for picture in pictures if picture.visible.any()]
     if not seen:
         return
-    for picture, px in seen:
-        if px.abs().max() > _FARTHEST:
-            raise ValueError(f"picture {picture.name}: a joint at {float(px.abs().max()):.3g} px, which is no pixel")
-    if max(float(px.abs().max()) for _, px in seen) <= 2:
+    farthest, name = max((float(px.abs().max()), picture.name) for picture, px in seen)
+    if farthest > _FARTHEST:
+        raise ValueError(f"picture {name}: a joint at {farthest:.3g} px, which is no pixel")
+    if farthest <= 2:
         raise ValueError("all joints lie within 2 pixels of the corner: coordinates must be pixels, not fractions")
     outside = sum(int(((px < -0.5) | (px > px.new_tensor(p.size) - 0.5)).any(dim=-1).sum()) for p, px in seen)
     total = sum(len(px) for _, px in seen)
@@ -181,7 +182,7 @@ def _read_images(path: Path) -> tuple[_Images, _Images]:
             for image in content["images"]
         ]
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: not a COCO JSON of images ({_reason(error)})") from error
+        raise ValueError(f"{path}: not a COCO JSON of images ({reason(error)})") from error
     by_name = {name: (name, size) for _, name, size in entries}
     if len(by_name) < len(entries):
         raise ValueError(f"{path}: two images of one file name")
@@ -198,7 +199,7 @@ def _read_coco(content: list, path: Path, layout: Layout | None, threshold: floa
         arrays = {name: _people([person["keypoints"] for person in group]) for name, group in people.items()}
         scores = {name: [float(person.get("score", math.nan)) for person in group] for name, group in people.items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{path}: not a list of COCO results ({_reason(error)})") from error
+        raise ValueError(f"{path}: not a list of COCO results ({reason(error)})") from error
     pictures = [
         _picture(_without_suffix(name), array, f"{path}: image {name}", layout, _COCO_BY_COUNT, threshold, scores[name])
         for name, array in arrays.items()
@@ -223,7 +224,7 @@ def _read_openpose(content: Any, path: Path, layout: Layout | None, threshold: f
     try:
         array = _people([person["pose_keypoints_2d"] for person in content["people"]])
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: neither OpenPose JSON nor a list of COCO results ({_reason(error)})") from error
+        raise ValueError(f"{path}: neither OpenPose JSON nor a list of COCO results ({reason(error)})") from error
     name = path.stem.removesuffix(_OPENPOSE_SUFFIX)
     return _picture(name, array, str(path), layout, _OPENPOSE_BY_COUNT, threshold)
 
@@ -247,10 +248,6 @@ def _read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except ValueError as error:  # of the text's encoding too
         raise ValueError(f"{path}: not a JSON file, nor an .npz ({error})") from error
-
-
-def _reason(error: Exception) -> str:
-    return f"no {error}" if isinstance(error, KeyError) else str(error)
 
 
 def _people(flat: list[list[float]]) -> np.ndarray:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mpose3d.data.arrays_pickle import read_arrays_pickle
 from mpose3d.data.mupots import official_size
+from mpose3d.errors import reason
 from mpose3d.skeleton import LSP_14, MUPOTS_17, SKELETON, SMPL_24
 
 # A neck this close (mm, median) to the midpoint of the shoulders is ours; that of MuPoTS-3D lies 59 mm above it.
@@ -73,8 +74,7 @@ def read_picture_people(path: Path | str) -> PicturePeople:
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file of predictions") from None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise ValueError(f"{path}: not the JSON of `mpose3d infer` ({reason})") from error
+        raise ValueError(f"{path}: not the JSON of `mpose3d infer` ({reason(error)})") from error
     joints = len(SKELETON)
     if list(names) != list(SKELETON.names):
         raise ValueError(f"{path}: joints {names}, expected {list(SKELETON.names)}")

@@ -8,6 +8,7 @@ import json
 import math
 from pathlib import Path
 
+from mpose3d.errors import reason
 from mpose3d.skeleton import COCO_17
 
 _NAMES = ("AP", "AP50", "AP75", "AP_medium", "AP_large", "AR", "AR50", "AR75", "AR_medium", "AR_large")
@@ -71,8 +72,7 @@ def read_annotations(path: Path) -> dict:
             if len(person.get("keypoints", ())) != 3 * len(COCO_17):
                 raise ValueError(f"{path}: annotation {number} has not {len(COCO_17)} keypoints")
     except (KeyError, TypeError) as error:
-        what = f"no {error}" if isinstance(error, KeyError) else error
-        raise ValueError(f"{path}: not COCO annotations ({what})") from error
+        raise ValueError(f"{path}: not COCO annotations ({reason(error)})") from error
     return content
 
 
