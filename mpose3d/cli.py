@@ -107,12 +107,25 @@ def _run(args: list[str]) -> int:
         command = _command(function, positional)
         (groups[group] if group else commands).add_subcommand(name, command, help=command.description)
 
-    chosen = parser.instantiate_classes(parser.parse_args(args))
+    parsed = parser.parse_args(args)
+    _needs_weights(parsed[parsed.subcommand])
+    chosen = parser.instantiate_classes(parsed)
     words = chosen.subcommand
     values = chosen[words]
     if "subcommand" in values:
         words, values = f"{words} {values.subcommand}", values[values.subcommand]
     return functions[words](**vars(values)) or 0
+
+
+def _needs_weights(values: Any) -> None:
+    """Refuse a teacher of random weights, which trains but reads nothing."""
+    teacher = values.get("teacher") or values.get(f"{values.get('subcommand')}.teacher")
+    while teacher is not None:
+        settings = teacher.get("init_args", {})
+        if settings.get("weights", "") is None:
+            name = teacher.class_path.rpartition(".")[2]
+            raise ValueError(f"--teacher {name} starts from random weights: give --teacher.weights FILE")
+        teacher = settings.get("teacher")
 
 
 def _command(function: Callable[..., int | None], positional: tuple[str, ...]) -> ArgumentParser:

@@ -19,6 +19,9 @@ from mpose3d.skeleton import SKELETON
 
 FORMATS = {"onnx": export_onnx, "torchscript": export_torchscript, "pt2": export_pt2}
 
+# what files of a format are called, where they are called anything
+_SUFFIXES = {".onnx": "onnx", ".pt": "torchscript", ".ts": "torchscript", ".pt2": "pt2"}
+
 
 class ExportedPeople(nn.Module):
     """What a file holds: square photographs -> tensors of a fixed size, P = `max_people` places, best first.
@@ -73,6 +76,8 @@ def export(
         Exit status 0.
     """
     path = Path(out)
+    if (named := _SUFFIXES.get(path.suffix.lower(), format)) != format:
+        raise ValueError(f"--out {out} is the name of a file of {named}, --format is {format}: change one of them")
     network = read_network(pathway, weights)
     teacher = teacher or default_teacher(pathway)
     teacher_size = default_size(pathway, teacher) if teacher_size is None else teacher_size

@@ -96,6 +96,8 @@ class PeopleReader:
                 f"max_people ({max_people}) and teacher_size ({teacher_size}) are at least 1, "
                 f"refine ({refine}) is at least 0"
             )
+        if pathway != "keypoints" and (turned or refine not in (0, SEEN_REFINE)):
+            raise ValueError(f"turned and refine are of the pathway 'keypoints', {pathway!r} has no use for them")
         self.teacher, self.network = teacher.eval(), network.eval()
         self.pathway = pathway
         self.max_people = max_people
@@ -319,7 +321,7 @@ def infer(
     network = read_network(pathway, weights)
     teacher = teacher or default_teacher(pathway, max_people, SCALES if scales is None else scales)
     teacher_size = default_size(pathway, teacher) if teacher_size is None else teacher_size
-    turned = teacher.upright_only if turned is None else turned
+    turned = pathway == "keypoints" and teacher.upright_only if turned is None else turned
     where = known_device(device)
     teacher, network = teacher.to(where), network.to(where)
     choose = None if chooser is None else PeakChooser.from_file(chooser).to(where)

@@ -64,9 +64,14 @@ def lift_people(
 
     Returns:
         People in the camera space (mm) and in pixels of their own pictures, on the device of the network.
+
+    Raises:
+        ValueError: steps of refinement asked of a network that reads maps.
     """
     parameter = next(network.parameters())
     maps = isinstance(network, CrossModalNetwork)
+    if maps and refine not in (0, REFINE):
+        raise ValueError("refine is of people who are lifted through keypoints, maps have no use for it")
     # every picture is seen as one and the same camera would have seen it: the rays are what counts
     one = network.representation.camera if maps else _ONE_CAMERA
     focal = torch.tensor([camera.focal for camera in cameras], dtype=torch.float64)[picture, None, None]

@@ -81,6 +81,23 @@ def test_photographs_that_are_not_there(tmp_path, capsys):
     assert "no photograph or folder at" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("infer folder --out out --teacher MoveNet", "MoveNet"),
+        ("export --out out.onnx --teacher SmallTeacher --teacher.width 8", "SmallTeacher"),
+        ("evaluate 2d --annotations folder --predictions out --photographs folder --teacher MoveNet", "MoveNet"),
+        (
+            "infer folder --out out --teacher CompactTeacher --teacher.weights file --teacher.teacher MobilenetThin",
+            "MobilenetThin",
+        ),
+    ],
+)
+def test_a_teacher_without_weights_reads_nothing(words, name, capsys):
+    assert main(words.split()) == 1
+    assert f"--teacher {name} starts from random weights" in capsys.readouterr().err
+
+
 def test_wandb_works_offline(tmp_path):
     pytest.importorskip("wandb")
     overlay = ["--config", str(ROOT / "experiments/wandb.yaml")]

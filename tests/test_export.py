@@ -103,4 +103,6 @@ def test_what_does_not_fit_is_refused_and_nothing_written(made, tmp_path):
             teacher=SmallTeacher(width=16),
             pathway="image",
         )
+    with pytest.raises(ValueError, match=r"a\.pt2 is the name of a file of pt2, --format is onnx"):
+        export(out=str(tmp_path / "new" / "a.pt2"))
     assert not list(tmp_path.iterdir())

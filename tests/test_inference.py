@@ -117,6 +117,8 @@ def test_output_of_another_time_is_no_photograph_and_overwrites_none(network, fo
         ({"max_people": 0}, r"max_people \(0\) .* at least 1"),
         ({"teacher_size": 0}, r"teacher_size \(0\)"),
         ({"refine": -1}, r"refine \(-1\) is at least 0"),
+        ({"refine": 2}, "'hmpaf' has no use for them"),
+        ({"turned": True}, "'hmpaf' has no use for them"),
         ({"device": "abacus"}, "--device abacus: "),
         ({"scales": []}, "--scales is for the default teacher"),
     ],

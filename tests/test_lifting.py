@@ -290,6 +290,7 @@ class TestCommand:
             (good, (*size, "--images", "x.json"), "given twice"),
             (good, (*size, "--focal_ratio", "0"), "--focal_ratio is focal length over picture side, a number above 0"),
             (good, (*size, "--refine=-1"), "--refine is a number of steps"),
+            (good, (*size, "--refine=1"), "maps have no use for it"),
             (good, (*size, "--device", "abacus"), "--device abacus"),
             (nobody, size, "none of its 2 people has 4 joints beside neck and pelvis"),
             (good, (*size, "--weights", str(tmp_path / "no.safetensors")), "no weights at"),

@@ -36,7 +36,7 @@ def evaluate_coco(annotations: Path, predictions: Path, out: Path | None = None)
 def compare_2d(
     annotations: Path,
     predictions: Path,
-    photographs: list[Path] | None = None,
+    photographs: Path | None = None,
     teacher: Teacher | MoveNet | None = None,
     weights: str | None = None,
     out: Path | None = None,
@@ -46,14 +46,13 @@ def compare_2d(
     Args:
         annotations: MuPoTS-3D folder, or COCO person_keypoints_*.json.
         predictions: folder that `mpose3d infer --teacher_people true` wrote.
-        photographs: folders to read first, into `predictions`.
+        photographs: folder to read first, into `predictions`; of MuPoTS-3D the one with the folders TSn.
         teacher, weights: of `infer`, for the photographs.
         out: folder for 2d.csv and 2d.json.
     """
     if photographs:
-        paths = [str(path) for path in photographs]
         extra = {"teacher_people": True, "overlay": False, "page": False}
-        infer(paths, out=str(predictions), teacher=teacher, weights=weights, **extra)
+        infer([str(photographs)], out=str(predictions), teacher=teacher, weights=weights, **extra)
     pictures = list(_common_pictures(annotations, predictions))
     if not pictures:
         raise FileNotFoundError(
