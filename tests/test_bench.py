@@ -125,6 +125,21 @@ def test_results_fill_the_page(tmp_path):
     assert report.fill(filled, {"a": results})[0] == filled  # again, and nothing changes
 
 
+@pytest.mark.parametrize(
+    ("ratio", "bar", "shown"),
+    [(0.6, "<= 0.6", "≤ 0.6 "), (0.61, "<= 0.6", "≤ 0.6, missed "), (29.0, ">= 30", "≥ 30, missed ")],
+)
+def test_what_misses_its_bar_is_told(tmp_path, ratio, bar, shown):
+    timing.write_results(tmp_path / "a.json", [ROW | {"ratio": ratio, "bar": bar}])
+    assert f"| {shown}|" in report.tables(json.loads((tmp_path / "a.json").read_text()))
+
+
+def test_long_tables_are_folded(tmp_path):
+    timing.write_results(tmp_path / "a.json", [ROW] * 30 + [ROW | {"table": "U"}] * 3)
+    text = report.tables(json.loads((tmp_path / "a.json").read_text()))
+    assert text.index("<summary>T</summary>") < text.index("| T |") < text.index("</details>") < text.index("| U |")
+
+
 def test_the_latency_is_drawn(tmp_path):
     rows = [
         ROW | {"table": f"photograph to people, {side} px, batch 1", "row": f"keypoints, {n} people"}

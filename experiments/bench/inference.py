@@ -31,7 +31,7 @@ from mpose3d.data.letterbox import letterbox, to_tensor
 from mpose3d.data.rendering import render
 from mpose3d.geometry.camera import Camera
 from mpose3d.geometry.kinematics import euler_to_rotation, rotate, translate
-from mpose3d.inference import SEEN_REFINE, Pathway, PeopleReader
+from mpose3d.inference import SCALES, SEEN_REFINE, Pathway, PeopleReader
 from mpose3d.lifting import read_lifter
 from mpose3d.networks.backends import Backend, Precision, accelerate
 from mpose3d.networks.cross_modal import CrossModalNetwork, Detection
@@ -200,6 +200,10 @@ def peers(networks: Networks, teacher: Teacher, movenet: MoveNet, repeats: int, 
         sees = AlwaysRight(teacher, crowd.maps(teacher, side)) if way[0] == "eager" else teacher
         for name, reader in readers(sees, movenet, networks, side, way).items():
             ours_by[side, name, way] = partial(_read, reader, crowd.image)
+    whole = copy.deepcopy(movenet)
+    whole.scales = SCALES
+    reader = PeopleReader(whole, networks["keypoints"], "keypoints")
+    ours_by[reader.side, "infer as it is", ("eager", "float32")] = partial(_read, reader, crowd.image)
 
     functions: dict[str, Callable[[], object]] = {}
     image = torch.rand(1, 3, 368, 368)
