@@ -22,6 +22,9 @@ class BvhJoint:
 def read_bvh(path: Path) -> dict[str, np.ndarray]:
     """Positions (T, 3) of every joint by name, in the file's own unit and axes; an end site is called "<parent>_end".
 
+    An end site at no distance from its joint stands for one that nobody measured: the limb goes on as it came, so that
+    the top of the head is not its base.
+
     Raises:
         ValueError: not a BVH file, or its motion does not fit its hierarchy.
     """
@@ -62,6 +65,8 @@ def _hierarchy(tokens: list[str]) -> list[BvhJoint]:
                 raise ValueError(f"no OFFSET of {name!r}")
             offset = np.array(tokens[at + 1 : at + 4], dtype=float)
             at += 4
+            if word == "End" and not offset.any():
+                offset = joints[parent].offset
             channels: tuple[str, ...] = ()
             if tokens[at] == "CHANNELS":
                 count = int(tokens[at + 1])

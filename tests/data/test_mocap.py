@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from mpose3d.data.bvh import read_bvh
 from mpose3d.data.mocap import read_motion_capture, split_clips
 from mpose3d.data.smpl import HEAD_TOP_VERTEX
 from mpose3d.geometry.kinematics import canonicalize
@@ -51,6 +53,15 @@ def test_bvh_gives_the_standing_body(tmp_path: Path, names: dict[str, str]) -> N
     torch.testing.assert_close(canonical[2], canonical[0], atol=1e-2, rtol=0)
     turned = poses[2, SKELETON.index("l_hip")] - poses[2, root]
     assert torch.atan2(-turned[2], turned[0]).rad2deg().item() == pytest.approx(20, abs=0.01)
+
+
+def test_an_end_site_that_nobody_measured_goes_on_as_its_joint_came(tmp_path: Path) -> None:
+    path = write_bvh(tmp_path / "a.bvh", frames=3)
+    end = re.search(r"JOINT Head\n.*?End Site\n{\nOFFSET ([^\n]+)", path.read_text(), re.DOTALL)[1]
+    path.write_text(path.read_text().replace(f"OFFSET {end}", "OFFSET 0 0 0"))
+    at = read_bvh(path)
+    np.testing.assert_allclose(at["Head_end"] - at["Head"], at["Head"] - at["Spine"], atol=1e-9)
+    assert (np.linalg.norm(at["Head_end"] - at["Head"], axis=-1) > 10).all()
 
 
 def test_npz_of_mupots_joints(tmp_path: Path) -> None:
