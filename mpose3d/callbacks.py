@@ -8,10 +8,11 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 
 from mpose3d.metrics.mupots import Mode, Mupots3D
+from mpose3d.networks.saved import SavedNetwork
 from mpose3d.poses.scenes import Scenes
 from mpose3d.sample import AnnotatedPhotographs, Photographs, RenderedScenes
 from mpose3d.skeleton import MUPOTS_17, SKELETON
@@ -23,6 +24,7 @@ from mpose3d.visualise.pictures import beside, hmpaf_picture, overlay, write_pic
 
 
 def _run_folder(trainer: Trainer) -> Path:
+    """To be called in every process at once: the first tells it to the others."""
     return Path(trainer.log_dir or trainer.default_root_dir)
 
 
@@ -31,13 +33,21 @@ class NetworkFile(Callback):
 
     The next stage takes the file as its `init`, and `mpose3d infer --weights` reads it. A checkpoint, which holds only
     what its stage trains, serves to resume.
+
+    Raises:
+        ValueError: the stage has no such network, as `TeacherStage`, whose checkpoint a teacher reads.
     """
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if not isinstance(getattr(pl_module, "network", None), SavedNetwork):
+            raise ValueError(f"NetworkFile has nothing to write of a {type(pl_module).__name__}: leave it out")
 
     def on_train_epoch_end(
         self, trainer: Trainer, pl_module: AAEStage | ChooserStage | CrossModalStage | LifterStage
     ) -> None:
+        folder = _run_folder(trainer)
         if trainer.is_global_zero:
-            pl_module.network.save(_run_folder(trainer) / "network.safetensors")
+            pl_module.network.save(folder / "network.safetensors")
 
     # where weights are averaged, they are by now: their callback stands before this one
     on_train_end = on_train_epoch_end
@@ -65,13 +75,16 @@ class Pictures(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if batch_idx > 0 or not trainer.is_global_zero:
+        if batch_idx > 0:
+            return
+        folder = _run_folder(trainer) / "pictures"
+        if not trainer.is_global_zero:
             return
         draw = self._scenes if isinstance(batch, Scenes) else self._photographs
         with torch.no_grad():
             pictures = draw(pl_module, batch)
         for name, drawn in pictures.items():
-            self._log(trainer, f"{name}_{dataloader_idx}", drawn)
+            self._log(trainer, f"{name}_{dataloader_idx}", drawn, folder)
 
     def _photographs(self, stage: CrossModalStage, batch: Photographs | RenderedScenes) -> dict[str, list[np.ndarray]]:
         image = batch.image[: self.images]
@@ -112,12 +125,11 @@ class Pictures(Callback):
             ],
         }
 
-    def _log(self, trainer: Trainer, name: str, pictures: list[np.ndarray]) -> None:
+    def _log(self, trainer: Trainer, name: str, pictures: list[np.ndarray], folder: Path) -> None:
         boards = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
         for board in boards:
             board.log_image(f"val/{name}", pictures, step=trainer.global_step)
         if not boards:
-            folder = _run_folder(trainer) / "pictures"
             folder.mkdir(parents=True, exist_ok=True)
             for i, picture in enumerate(pictures):
                 write_picture(folder / f"{name}_{i}_step{trainer.global_step}.png", picture)
@@ -131,6 +143,9 @@ class MupotsScores(Callback):
 
     Args:
         threshold: least probability of a root.
+
+    Raises:
+        ValueError: several processes, whose shares of the frames Lightning fills up with frames that others have.
     """
 
     def __init__(self, threshold: float = 0.5) -> None:
@@ -138,6 +153,8 @@ class MupotsScores(Callback):
         self.metrics: dict[Mode, Mupots3D] = {}
 
     def on_test_start(self, trainer: Trainer, pl_module: CrossModalStage) -> None:
+        if trainer.world_size > 1:
+            raise ValueError("MuPoTS-3D is scored by one process: --trainer.devices 1 --trainer.num_nodes 1")
         names = tuple(sequence.name for sequence in trainer.datamodule.dataset.sequences)
         self.metrics = {mode: Mupots3D(names, mode).to(pl_module.device) for mode in get_args(Mode)}
 

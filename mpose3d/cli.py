@@ -151,7 +151,7 @@ def _command(function: Callable[..., int | None], positional: tuple[str, ...]) -
 
 def _train(args: list[str]) -> int:
     from lightning.pytorch import LightningDataModule, LightningModule, Trainer
-    from lightning.pytorch.cli import LightningCLI
+    from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
 
     # classes that are imported can be named in YAML by their short names
     import mpose3d.callbacks
@@ -177,6 +177,13 @@ def _train(args: list[str]) -> int:
         def _parse_ckpt_path(self) -> None:
             """What the command line says stands; a checkpoint's hyperparameters do not overrule it."""
 
+    class ConfigOfFit(SaveConfigCallback):
+        """A later validation or test into the run's folder leaves the config of the fit as it is."""
+
+        def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+            if stage == "fit":
+                super().setup(trainer, pl_module, stage)
+
     set_parsing_settings(parse_optionals_as_positionals=False)
     given = None if args == sys.argv[1:] else args  # LightningCLI warns where they are given twice
     try:
@@ -186,6 +193,7 @@ def _train(args: list[str]) -> int:
             subclass_mode_model=True,
             subclass_mode_data=True,
             auto_configure_optimizers=False,
+            save_config_callback=ConfigOfFit,
             save_config_kwargs={"overwrite": True},
             parser_kwargs={"parser_mode": "omegaconf+", "exit_on_error": False},
             seed_everything_default=0,

@@ -13,7 +13,7 @@ from typing import Any
 
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_only
 
@@ -54,7 +54,12 @@ class Requeue(Callback):
     def _ask(self, *_: Any) -> None:
         self.asked = True
 
-    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        # gradients that were accumulated are in no checkpoint: the step that they belong to has to come first
+        if (batch_idx + 1) % trainer.accumulate_grad_batches and not trainer.is_last_batch:
+            return
         # the signal reaches the processes of a job at different times: they stop at the same step
         if not trainer.strategy.reduce_boolean_decision(self.asked, all=False):
             return
@@ -110,6 +115,32 @@ class RunLog(CSVLogger):
         else:
             Path(writer.metrics_file_path).unlink(missing_ok=True)
             writer.metrics_keys = []
+
+
+class RunBoard(WandbLogger):
+    """Weights & Biases, for a run whose files lie in `save_dir`/`name` as those of a run with `RunLog` do.
+
+    Args:
+        save_dir, name: as those of `RunLog`; `name` is the run's on the board, too.
+        options: see `WandbLogger`.
+    """
+
+    def __init__(self, save_dir: str = ".", name: str = "run", **options: Any) -> None:
+        super().__init__(name=name, save_dir=save_dir, **options)
+
+    # Lightning makes the folders of a run of these three
+
+    @property
+    def save_dir(self) -> str:
+        return os.path.join(self._save_dir, self._name)
+
+    @property
+    def name(self) -> str:
+        return ""
+
+    @property
+    def version(self) -> str:
+        return ""
 
 
 class _Continued(ExperimentWriter):

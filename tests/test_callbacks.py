@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from lightning.pytorch import Trainer
 
 from mpose3d.callbacks import MupotsScores, NetworkFile, Pictures
+from mpose3d.data.images import ImageFolderDataModule
 from mpose3d.data.mupots import MupotsDataModule
 from mpose3d.networks.cross_modal import CrossModalNetwork
-from tests.data.official_layouts import write_mupots
+from tests.data.official_layouts import write_mupots, write_picture
 from tests.stages.conftest import tiny_data, tiny_stage
 
 
@@ -36,6 +38,19 @@ def test_pictures_of_both_pathways_are_written_where_there_is_no_board(tmp_path)
         "people_in_and_out_0_0_step0.png",
         "photographs_1_0_step0.png",
     }
+
+
+def test_a_stage_without_a_network_of_its_own_has_no_file(tmp_path):
+    with pytest.raises(ValueError, match="nothing to write of a TeacherStage"):
+        trainer(tmp_path, NetworkFile()).fit(tiny_stage("teacher"), tiny_data("teacher"))
+
+
+def test_photographs_are_predicted(tmp_path):
+    for i in range(3):
+        write_picture(tmp_path / "photographs" / f"{i}.png", 40, 30, seed=i)
+    data = ImageFolderDataModule(predict=[str(tmp_path / "photographs")], image_size=32, batch_size=2)
+    first, last = trainer(tmp_path).predict(tiny_stage("phase1"), data)
+    assert len(first.roots.px) == 2 and len(last.roots.px) == 1
 
 
 def test_official_scores_are_logged_by_test(tmp_path):

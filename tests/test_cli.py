@@ -107,3 +107,15 @@ def test_wandb_works_offline(tmp_path):
     done = subprocess.run([sys.executable, "-m", "mpose3d", *command], env=environment, cwd=ROOT, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()[-2000:]
     assert list(tmp_path.rglob("*.wandb"))
+    run = tmp_path / "aae"
+    assert (run / "config.yaml").is_file() and (run / "checkpoints" / "last.ckpt").is_file()
+
+
+def test_a_validation_leaves_the_config_of_the_fit(tmp_path):
+    assert fit("aae", "--trainer.max_epochs=1", tmp_path=tmp_path) == 0
+    config = tmp_path / "aae" / "config.yaml"
+    before = config.read_text()
+    words = ["validate", *BASE, "--config", str(ROOT / "experiments/small/aae.yaml"), "--trainer.limit_val_batches=1"]
+    words += [f"--trainer.logger.init_args.save_dir={tmp_path}", "--trainer.enable_progress_bar=false"]
+    assert main([*words, f"--ckpt_path={tmp_path / 'aae' / 'checkpoints' / 'last.ckpt'}"]) == 0
+    assert config.read_text() == before

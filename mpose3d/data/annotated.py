@@ -105,7 +105,7 @@ class AnnotatedDataModule(LightningDataModule):
         self.dataset: AnnotatedFrames | None = None
 
     def test_dataloader(self) -> DataLoader[AnnotatedPhotographs]:
-        return DataLoader(self.dataset, self.batch_size, num_workers=self.num_workers)
+        return DataLoader(self.dataset, batch_size=self.batch_size, num_workers=self.num_workers)
 
     def predict_dataloader(self) -> DataLoader[AnnotatedPhotographs]:
         return self.test_dataloader()

@@ -236,4 +236,7 @@ class CocoDataModule(LightningDataModule):
         return StreamLoader(dataset, self.batch_size, self.trainer, self.seed, num_workers=self.num_workers)
 
     def val_dataloader(self) -> DataLoader[LabelledPhotographs]:
-        return DataLoader(self.datasets["val"], self.batch_size, num_workers=self.num_workers)
+        return DataLoader(self.datasets["val"], batch_size=self.batch_size, num_workers=self.num_workers)
+
+    def test_dataloader(self) -> DataLoader[LabelledPhotographs]:
+        return self.val_dataloader()

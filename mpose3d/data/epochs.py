@@ -6,7 +6,8 @@ takes the batches r, r + w, r + 2w, ...: together they see what one process woul
 about as long as a pass.
 
 A run that was interrupted goes on at the batch that it had reached, in the middle of an epoch too: the trainer's own
-count of batches, which checkpoints hold, is all the state there is.
+count of batches, which checkpoints hold, is all the state there is. A loader handed over
+by itself keeps its own.
 """
 
 from __future__ import annotations
@@ -39,19 +40,18 @@ class StreamSampler(DistributedSampler):
     """
 
     def __init__(self, dataset: Dataset, batch_size: int, seed: int = 0, shuffle: bool = True) -> None:
-        spread = dist.is_available() and dist.is_initialized()
-        super().__init__(
-            dataset,
-            num_replicas=dist.get_world_size() if spread else 1,
-            rank=dist.get_rank() if spread else 0,
-            shuffle=shuffle,
-            seed=seed,
-        )
+        super().__init__(dataset, num_replicas=1, rank=0, shuffle=shuffle, seed=seed)
         self.batch_size = batch_size
         self.start = 0
 
+    def _divide(self) -> None:
+        """Among all processes: when the sampler was made, they may not have known of each other."""
+        if dist.is_available() and dist.is_initialized():
+            self.num_replicas, self.rank = dist.get_world_size(), dist.get_rank()
+
     def __len__(self) -> int:
         """Samples of an epoch: whole batches, at least one, of which every process has as many."""
+        self._divide()
         return max(1, len(self.dataset) // (self.batch_size * self.num_replicas)) * self.batch_size
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
@@ -108,8 +108,9 @@ class StreamLoader(DataLoader):
             yield batch
 
     def state_dict(self) -> dict[str, Any]:
-        """Empty: with this and `load_state_dict` Lightning knows that the loader can resume within an epoch."""
-        return {}
+        """For a loader without `trainer`, whose progress says more; by this, too, Lightning knows that it can resume
+        within an epoch."""
+        return {"position": self.position}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to do: the trainer's progress says where to go on."""
+        self.position = state.get("position", 0)

@@ -234,6 +234,9 @@ class ImageFolderDataModule(LightningDataModule):
     def val_dataloader(self) -> DataLoader[Photographs] | list:
         return self._loader(self.datasets["val"]) if "val" in self.datasets else []
 
+    def test_dataloader(self) -> DataLoader[Photographs] | list:
+        return self.val_dataloader()
+
     def predict_dataloader(self) -> DataLoader[Photographs]:
         return self._loader(self._dataset("predict"))
 
@@ -243,4 +246,4 @@ class ImageFolderDataModule(LightningDataModule):
         return self.datasets[split]
 
     def _loader(self, dataset: PhotographDataset) -> DataLoader[Photographs]:
-        return DataLoader(dataset, self.batch_size, num_workers=self.num_workers)
+        return DataLoader(dataset, batch_size=self.batch_size, num_workers=self.num_workers)

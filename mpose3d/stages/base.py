@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
@@ -13,12 +14,16 @@ from torch import nn
 from mpose3d.data.epochs import batches_trained
 from mpose3d.runs import RunLog
 
+# where a checkpoint holds weights: what was trained, and where weights are averaged that beside their mean
+_STATES = {"state_dict", "current_model_state"}
+
 
 class Stage(LightningModule):
     """A LightningModule that trains some of its networks and keeps the others as they are.
 
     A frozen network has no gradients, stays in eval mode whatever is asked of the stage, and is left out of
-    checkpoints: its weights come from the file that the stage was built from.
+    checkpoints: its weights come from the file that the stage was built from. All other networks are trained, whatever
+    another stage has frozen of them.
 
     Args:
         learning_rate, weight_decay: of AdamW.
@@ -45,15 +50,19 @@ class Stage(LightningModule):
         self.decay = decay
         self.seed = seed
         self._last_logged: dict[str, float] = {}
-        self.strict_loading = False  # frozen weights are not in the checkpoint; `on_load_checkpoint` checks the rest
 
     def frozen_networks(self) -> Iterable[nn.Module]:
         return (self.get_submodule(name) for name in self.frozen)
 
     def freeze_networks(self) -> None:
-        """Called at the end of a stage's constructor."""
+        """Called at the end of a stage's constructor, and before each fit."""
+        self.requires_grad_(True)
         for network in self.frozen_networks():
             network.requires_grad_(False).eval()
+
+    def setup(self, stage: str) -> None:
+        if stage == "fit":
+            self.freeze_networks()
 
     def train(self, mode: bool = True) -> Stage:
         super().train(mode)
@@ -88,11 +97,11 @@ class Stage(LightningModule):
         # a step's row is written to the log after the callbacks that write its checkpoint
         values = self.trainer.callback_metrics if self._is_logged(self.global_step - 1) else {}
         checkpoint["last_logged"] = {name: float(v) for name, v in values.items() if name.startswith("train/")}
-        state = checkpoint["state_dict"]
-        checkpoint["state_dict"] = {key: value for key, value in state.items() if not self._is_frozen(key)}
+        for name in _STATES & checkpoint.keys():
+            checkpoint[name] = {key: value for key, value in checkpoint[name].items() if not self._is_frozen(key)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Raises ValueError for a checkpoint of another stage, or one that lacks a trained weight."""
+        """Raises ValueError for a checkpoint of another stage, or of another network."""
         path = getattr(self._trainer, "ckpt_path", None) or "the checkpoint"
         stage, mine = checkpoint.get("stage"), type(self).__name__
         if stage != mine:
@@ -101,9 +110,13 @@ class Stage(LightningModule):
                 "it: to start from an earlier stage's weights, give its path as the model's `init` or `prior`"
             )
         self._last_logged = checkpoint.get("last_logged", {})
-        missing = [k for k in self.state_dict() if k not in checkpoint["state_dict"] and not self._is_frozen(k)]
-        if missing:
-            raise ValueError(f"{path} lacks {missing[0]!r} ({len(missing)} tensors): it was written by another network")
+        frozen = {key: value for key, value in self.state_dict().items() if self._is_frozen(key)}
+        for name in _STATES & checkpoint.keys():
+            checkpoint[name] = frozen | checkpoint[name]
+        given, needed = checkpoint["state_dict"], self.state_dict()
+        for what, names in (("lacks", needed.keys() - given.keys()), ("also has", given.keys() - needed.keys())):
+            if names:
+                raise ValueError(f"{path} {what} {min(names)!r} ({len(names)} tensors): it is of another network")
 
     # optimiser -------------------------------------------------------------------------------------------------------
 
@@ -117,7 +130,12 @@ class Stage(LightningModule):
         warmup = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / max(1, self.warmup)))
         if not self.decay:
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": warmup, "interval": "step"}}
-        steps = max(1, int(self.trainer.estimated_stepping_batches) - self.warmup)
+        length = self.trainer.estimated_stepping_batches
+        if math.isinf(length):
+            raise ValueError(
+                "the learning rate falls over the run, whose length is unknown: set max_steps, or decay: false"
+            )
+        steps = max(1, int(length) - self.warmup)
         cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         schedule = torch.optim.lr_scheduler.SequentialLR(optimizer, [warmup, cosine], [self.warmup])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -145,3 +163,8 @@ class Stage(LightningModule):
             add_dataloader_idx=False,
             batch_size=batch_size,
         )
+
+    def log_means(self, split: str, errors: dict[str, torch.Tensor]) -> None:
+        """`log_terms` of the means over people (n,); a batch without anybody weighs nothing."""
+        count = len(next(iter(errors.values())))
+        self.log_terms(split, {name: error.sum() / max(count, 1) for name, error in errors.items()}, count)

@@ -51,8 +51,11 @@ class CompactStage(Stage):
 
     def setup(self, stage: str) -> None:
         # here and not later: a checkpoint overrides it, and processes take it from the first
+        super().setup(stage)
         data = self.trainer.datamodule
-        if stage == "fit" and self.start_batches and data is not None:
+        if stage == "fit" and self.start_batches:
+            if data is None:
+                raise ValueError("the trunk starts from pictures of a data module: without one give `start_batches: 0`")
             batches = islice(data.train_dataloader(), self.start_batches)
             self.network.start_from(self.teacher, [data.on_after_batch_transfer(batch, 0).image for batch in batches])
 

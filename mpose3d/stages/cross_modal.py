@@ -209,8 +209,7 @@ class CrossModalStage(Stage):
             self._log_errors(grid, batch, f"{split}/scenes")
 
     def _log_errors(self, grid: NeuralGrid, scenes: Scenes, name: str) -> None:
-        errors = scene_errors(self.network, grid, scenes)
-        self.log_terms(name, {key: value.mean() for key, value in errors.items()}, int(scenes.valid.sum()))
+        self.log_means(name, scene_errors(self.network, grid, scenes))
 
 
 def merge_joints(

@@ -98,4 +98,4 @@ class LifterStage(Stage):
             "pmpjpe": pmpjpe(people.joints, truth),
             "root_error": root_error(people.joints, truth, root=root),
         }
-        self.log_terms("val", {name: error.mean() for name, error in errors.items()}, len(truth))
+        self.log_means("val", errors)

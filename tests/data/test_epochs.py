@@ -28,14 +28,11 @@ def batches(loader: StreamLoader, epochs: int) -> list[list[list[int]]]:
     return [batch.tolist() for _ in range(epochs) for batch in loader]
 
 
-def samplers(monkeypatch: pytest.MonkeyPatch, length: int, batch_size: int, processes: int) -> list[StreamSampler]:
-    """What each of so many processes makes for itself."""
-    made = []
-    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
-    monkeypatch.setattr("torch.distributed.get_world_size", lambda group=None: processes)
-    for rank in range(processes):
-        monkeypatch.setattr("torch.distributed.get_rank", lambda group=None, rank=rank: rank)
-        made.append(StreamSampler(Keys(length), batch_size, seed=5))
+def samplers(length: int, batch_size: int, processes: int) -> list[StreamSampler]:
+    """One for each of so many processes."""
+    made = [StreamSampler(Keys(length), batch_size, seed=5) for _ in range(processes)]
+    for rank, sampler in enumerate(made):
+        sampler.num_replicas, sampler.rank = processes, rank
     return made
 
 
@@ -73,9 +70,9 @@ def test_an_epoch_that_is_cut_short_is_continued():
 
 
 @pytest.mark.parametrize(("length", "batch_size", "processes"), [(24, 3, 4), (25, 3, 2), (5, 1, 2), (3, 4, 2)])
-def test_processes_see_together_what_one_would(monkeypatch, length, batch_size, processes):
+def test_processes_see_together_what_one_would(length, batch_size, processes):
     alone = StreamSampler(Keys(length), batch_size, seed=5)
-    shares = samplers(monkeypatch, length, batch_size, processes)
+    shares = samplers(length, batch_size, processes)
     assert len({len(share) for share in shares}) == 1
     steps = 0
     for _ in range(6):
@@ -95,3 +92,20 @@ def test_processes_see_together_what_one_would(monkeypatch, length, batch_size, 
             share.start += count
     if length % (batch_size * processes) == 0:  # an epoch is then a pass
         assert {key for keys in taken for key in keys} == {(5, index) for index in range(length)}
+
+
+def test_a_sampler_may_be_older_than_the_processes(monkeypatch):
+    sampler, shares = StreamSampler(Keys(24), 3, seed=5), samplers(24, 3, processes=4)
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda group=None: 4)
+    monkeypatch.setattr("torch.distributed.get_rank", lambda group=None: 2)
+    taken = list(sampler), len(sampler)
+    monkeypatch.undo()
+    assert taken == (list(shares[2]), 6)
+
+
+def test_a_loader_by_itself_remembers_its_place():
+    whole, loader, later = batches(StreamLoader(Keys(11), 4), 4), StreamLoader(Keys(11), 4), StreamLoader(Keys(11), 4)
+    assert batches(loader, 1) == whole[:2]
+    later.load_state_dict(loader.state_dict())
+    assert batches(later, 1) == whole[2:4]

@@ -7,15 +7,17 @@ import math
 import pytest
 import torch
 from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 
+from mpose3d.callbacks import NetworkFile, Pictures
 from mpose3d.data.cross_modal import CrossModalData
 from mpose3d.data.images import ImageFolderDataModule
 from mpose3d.data.scenes import SyntheticScenes
 from mpose3d.networks.cross_modal import CrossModalNetwork
 from mpose3d.networks.peak_chooser import PeakChooser
 from mpose3d.networks.teacher import SmallTeacher
-from mpose3d.stages import Phase1Stage
+from mpose3d.stages import DistillStage, Phase1Stage
+from mpose3d.stages.base import Stage
 from mpose3d.stages.cross_modal import LossWeights, merge_joints
 from tests.data.official_layouts import write_picture
 from tests.stages.conftest import SCENES, STAGES, tiny_data, tiny_network, tiny_stage
@@ -287,6 +289,74 @@ def test_two_processes_hold_the_same_weights(name, arguments, trainer, tmp_path)
     assert one["losses"] != two["losses"]
     for key, value in one["state"].items():
         torch.testing.assert_close(two["state"][key], value, rtol=0, atol=0, msg=key)
+
+
+def test_two_processes_share_the_folder_of_the_run(trainer, tmp_path):
+    """The files of an epoch and of a validation are written by one, while the other waits for nobody."""
+    fit = trainer(strategy="ddp_fork", devices=2, callbacks=[NetworkFile(), Pictures(images=1)])
+    fit.fit(tiny_stage("phase1"), tiny_data("phase1"))
+    assert (tmp_path / "network.safetensors").is_file() and list((tmp_path / "pictures").glob("*.png"))
+
+
+@pytest.mark.parametrize("name", ["lifter", "phase1"])
+def test_averaged_weights_are_resumed_beside_frozen_networks(name, trainer, tmp_path):
+    def fit(stage: Stage, **resumed: str) -> dict[str, torch.Tensor]:
+        checkpoints = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1)
+        trainer(max_epochs=2, callbacks=[EMAWeightAveraging(decay=0.9), checkpoints]).fit(
+            stage, tiny_data(name), **resumed
+        )
+        return stage.state_dict()
+
+    stage, later = tiny_stage(name), tiny_stage(name)
+    later.load_state_dict(stage.state_dict())
+    whole = fit(stage)
+    written = torch.load(tmp_path / "step=1.ckpt", weights_only=True)
+    frozen = tuple(f"{part}." for part in stage.frozen)
+    assert not [
+        key for states in ("state_dict", "current_model_state") for key in written[states] if key.startswith(frozen)
+    ]
+    for key, value in fit(later, ckpt_path=str(tmp_path / "step=1.ckpt")).items():
+        torch.testing.assert_close(value, whole[key], rtol=0, atol=0, msg=key)
+
+
+def test_what_one_stage_froze_another_trains(trainer):
+    teacher, network = SmallTeacher(width=8), tiny_network()
+    first, second = DistillStage(teacher, network), Phase1Stage(teacher, network)
+    trainer().fit(first, tiny_data("distill"))
+    before = [parameter.clone() for parameter in network.g.parameters()]
+    trainer().fit(second, tiny_data("phase1"))
+    assert not any(torch.equal(*pair) for pair in zip(before, network.g.parameters(), strict=True))
+
+
+def test_a_checkpoint_of_a_larger_network_is_refused(trainer, tmp_path):
+    fit = trainer(callbacks=[ModelCheckpoint(tmp_path, "last")])
+    fit.fit(DistillStage(SmallTeacher(width=8), tiny_network(h_blocks=2)), tiny_data("distill"))
+    with pytest.raises(ValueError, match=r"last\.ckpt also has 'network\.h\..*it is of another network"):
+        trainer().validate(tiny_stage("distill"), tiny_data("distill"), ckpt_path=str(tmp_path / "last.ckpt"))
+
+
+def test_nobody_in_a_batch_weighs_nothing(trainer):
+    class Deserted(SyntheticScenes):
+        """Its first validation batch has nobody."""
+
+        def on_after_batch_transfer(self, batch, dataloader_idx):
+            scenes = super().on_after_batch_transfer(batch, dataloader_idx)
+            nobody = scenes._replace(valid=scenes.valid & False, drawn=scenes.drawn & False)
+            return scenes if int(batch[2]) else nobody
+
+    stage, sizes = tiny_stage("lifter"), SCENES | {"batch_size": 16}
+    (logged,) = trainer().validate(stage, Deserted(**sizes | {"val_batches": 2}), verbose=False)
+    assert logged["val/mpjpe"] > 0
+
+
+def test_a_run_without_an_end_has_no_schedule(trainer):
+    with pytest.raises(ValueError, match="length is unknown: set max_steps, or decay: false"):
+        trainer(max_epochs=-1, max_time="00:00:00:05").fit(tiny_stage("aae"), tiny_data("aae"))
+
+
+def test_a_compact_trunk_without_a_data_module_says_so(trainer):
+    with pytest.raises(ValueError, match="starts from pictures of a data module"):
+        trainer().fit(tiny_stage("compact"), torch.utils.data.DataLoader([0]))
 
 
 def test_two_processes_see_together_what_one_sees(trainer, tmp_path):
