@@ -335,8 +335,8 @@ def infer(
             image, box = read_letterboxed(source, reader.side)
             extra = {".teacher.json": json.dumps(reader.read_teacher(image, box))} if teacher_people else {}
             write_people(reader.read(image, box), source, Path(out) / place, overlay, page, extra)
-        except (ValueError, FileNotFoundError) as error:
-            failed.append(str(error))
+        except (ValueError, OSError) as error:
+            failed.append(str(error) if source.name in str(error) else f"{source}: {error}")
     print(f"{len(places) - len(failed)} of {len(places)} photographs read, people written to {out}")
     for reason in failed:
         print(f"not read: {reason}", file=sys.stderr)

@@ -101,5 +101,8 @@ def write_people(
     for suffix, write in files.items():
         final = place.with_name(place.name + suffix)
         unfinished = final.with_name(f".{final.name}.part{suffix}")
-        write(unfinished)
-        unfinished.replace(final)
+        try:
+            write(unfinished)
+            unfinished.replace(final)
+        finally:
+            unfinished.unlink(missing_ok=True)

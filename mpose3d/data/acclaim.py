@@ -55,6 +55,8 @@ def _read_asf(path: Path) -> tuple[dict[str, dict], dict[str, str], float]:
             section = words[0]
         elif section == ":units" and words[0] == "length":
             scale = float(words[1])
+        elif section == ":units" and words[0] == "angle" and words[1] != "deg":
+            raise ValueError(f"angles in {words[1]}, only deg is read")
         elif section == ":bonedata":
             if words[0] == "begin":
                 bone = {"dof": []}

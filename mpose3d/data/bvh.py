@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+_CHANNELS = {f"{axis}{kind}" for axis in "xyz" for kind in ("position", "rotation")}
+
 
 @dataclass(frozen=True)
 class BvhJoint:
-    """A joint or end site: its parent's index (-1: none), offset from it (3,), and channels ("Xposition", ...)."""
+    """A joint or end site: its parent's index (-1: none), offset from it (3,), and channels ("xposition", ...)."""
 
     name: str
     parent: int
@@ -28,7 +30,7 @@ def read_bvh(path: Path) -> dict[str, np.ndarray]:
     Raises:
         ValueError: not a BVH file, or its motion does not fit its hierarchy.
     """
-    text = path.read_text(errors="replace")
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
     head, found, motion = text.partition("MOTION")
     if not found or not head.lstrip().startswith("HIERARCHY"):
         raise ValueError(f"{path}: not a BVH file (HIERARCHY and MOTION sections expected)")
@@ -70,8 +72,12 @@ def _hierarchy(tokens: list[str]) -> list[BvhJoint]:
             channels: tuple[str, ...] = ()
             if tokens[at] == "CHANNELS":
                 count = int(tokens[at + 1])
-                channels = tuple(tokens[at + 2 : at + 2 + count])
+                channels = tuple(channel.lower() for channel in tokens[at + 2 : at + 2 + count])
+                if not _CHANNELS.issuperset(channels):
+                    raise ValueError(f"channels {' '.join(channels)} of {name!r}")
                 at += 2 + count
+            if word != "End" and any(joint.name == name for joint in joints):
+                raise ValueError(f"two joints called {name!r}: give each person a file")
             open_joints.append(len(joints))
             joints.append(BvhJoint(name, parent, offset, channels))
         elif word == "}":
@@ -97,10 +103,10 @@ def _positions(joints: list[BvhJoint], values: np.ndarray) -> dict[str, np.ndarr
         for i, channel in enumerate(joint.channels):
             if channel.endswith("position"):
                 # a position channel replaces the offset
-                local[:, "XYZ".index(channel[0])] = channels[:, i]
+                local[:, "xyz".index(channel[0])] = channels[:, i]
         turning = [i for i, channel in enumerate(joint.channels) if channel.endswith("rotation")]
         if turning:
-            order = "".join(joint.channels[i][0] for i in turning)
+            order = "".join(joint.channels[i][0].upper() for i in turning)
             rotation = Rotation.from_euler(order, channels[:, turning], degrees=True)
         else:
             rotation = Rotation.identity(frames)

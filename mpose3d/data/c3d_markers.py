@@ -50,6 +50,9 @@ def read_c3d(path: Path) -> dict[str, np.ndarray]:
             frames = np.stack([points for _, points, _ in reader.read_frames()])
     except Exception as error:  # the reader raises nearly anything on damaged files, struct.error among it
         raise ValueError(f"{path}: not a readable C3D file ({type(error).__name__}: {error})") from error
+    subjects = sorted({label.strip().partition(":")[0] for label in reader.point_labels if ":" in label})
+    if len(subjects) > 1:
+        raise ValueError(f"{path}: markers of several subjects ({', '.join(subjects)}): give each a file of its own")
     if unit not in _MM:
         raise ValueError(f"{path}: unit of points {unit!r}, expected {', '.join(_MM)}")
     frames[..., :3] *= _MM[unit]

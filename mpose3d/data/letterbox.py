@@ -191,7 +191,6 @@ def _decode(path: Path, most: int | None, content: bytes | None = None) -> tuple
     try:
         with _any_size(), Image.open(path if content is None else io.BytesIO(content)) as picture:
             width, height = picture.size
-            orientation = picture.getexif().get(_ORIENTATION_TAG, 1)
             factor = 1
             if most is not None:
                 factor = next((f for f in (1, 2, 4) if width * height <= most * f * f), 8)
@@ -201,6 +200,10 @@ def _decode(path: Path, most: int | None, content: bytes | None = None) -> tuple
                 raise ValueError(f"{width} x {height} pixels are too many; save it smaller")
             if picture.mode[0] in "IF":
                 raise ValueError(f"pixels of kind {picture.mode}; save it with 8 bits per channel")
+            # a TIFF is turned upright as it is loaded, and then has no orientation any more
+            picture.load()
+            tag = picture.getexif().get(_ORIENTATION_TAG)
+            orientation = tag if isinstance(tag, int) and tag in _UPRIGHT else 1
             # every step makes a copy: none is made in vain
             pixels = picture if picture.mode == "RGB" else picture.convert("RGB")
             if factor > 1 and pixels.size == (width, height):

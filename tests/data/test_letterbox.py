@@ -138,6 +138,19 @@ def test_exif_orientation(tmp_path: Path) -> None:
         assert ours.shape == reference.shape
         assert np.abs(ours.astype(int) - reference).max() < 8
         assert read_letterboxed(tmp_path / "a.jpg", 32)[1].size == reference.shape[1::-1]
+        # Pillow turns a TIFF by itself
+        Image.fromarray(pixels).save(tmp_path / "a.tif", exif=exif)
+        assert np.abs(read_image(tmp_path / "a.tif").astype(int) - reference).max() < 20
+        assert read_letterboxed(tmp_path / "a.tif", 32)[1].size == reference.shape[1::-1]
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 255])
+def test_an_orientation_that_is_none_turns_nothing(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", (7, 5)).save(tmp_path / "a.jpg", exif=exif)
+    assert read_image(tmp_path / "a.jpg").shape == (5, 7, 3)
+    assert read_letterboxed(tmp_path / "a.jpg", 32)[1].size == (7, 5)
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1", "LA"])

@@ -213,6 +213,28 @@ def test_truncated_bvh(tmp_path: Path) -> None:
         read_motion_capture(path)
 
 
+def test_bvh_of_two_people_and_of_other_channels(tmp_path: Path) -> None:
+    path = write_bvh(tmp_path / "a.bvh")
+    text, poses = path.read_text(), read_motion_capture(path)["a"]
+    path.write_text("\ufeff" + text.replace("Zrotation", "ZROTATION").replace("Xposition", "xposition"))
+    torch.testing.assert_close(read_motion_capture(path)["a"], poses)
+    for old, new, message in (
+        ("JOINT LeftLeg", "JOINT RightLeg", "two joints called 'RightLeg'"),
+        ("Zrotation", "Wrotation", "channels .*wrotation.* of 'Hips'"),
+    ):
+        path.write_text(text.replace(old, new))
+        with pytest.raises(ValueError, match=rf"a\.bvh: malformed BVH file \({message}"):
+            read_motion_capture(path)
+
+
+def test_acclaim_in_radians_is_refused(shared_data: Path, tmp_path: Path) -> None:
+    samples = shared_data / "mocap" / "raw_samples"
+    (tmp_path / "02.asf").write_text((samples / "02.asf").read_text().replace("angle deg", "angle rad"))
+    (tmp_path / "02_01.amc").write_text((samples / "02_01.amc").read_text())
+    with pytest.raises(ValueError, match="angles in rad, only deg is read"):
+        read_motion_capture(tmp_path / "02_01.amc")
+
+
 def test_bvh_of_unknown_joints(tmp_path: Path) -> None:
     path = write_bvh(tmp_path / "a.bvh", names={"LeftLeg": "gauche"})
     with pytest.raises(ValueError, match=r"a\.bvh: no known joint names among Hips, .*gauche"):
