@@ -87,9 +87,12 @@ def _mupots(root: Path, report: Report) -> None:
             continue
         pictures = mupots.find_pictures(folder)
         report.add(sequences=1, frames=len(sequence.valid), people=int(sequence.valid.sum()), images=len(pictures))
-        missing = len(sequence.valid) - len(pictures)
-        if missing > 0:
+        missing = len(set(range(len(sequence.valid))) - pictures.keys())
+        if missing:
             report.problems.append(f"{folder}: {missing} of {len(sequence.valid)} pictures are missing")
+        beyond = max(pictures, default=0)
+        if beyond >= len(sequence.valid):
+            report.problems.append(f"{pictures[beyond]}: the annotations have {len(sequence.valid)} frames, from 0")
         if sequence.occluded is None:
             report.problems.append(f"{folder / 'occlusion.mat'} is missing")
     absent = {f"TS{i}" for i in range(1, 21)} - {folder.name for folder in folders}

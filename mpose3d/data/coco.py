@@ -68,10 +68,10 @@ def read_annotations(annotations: Path | str, images: Path | str) -> list[CocoIm
             if len(person["keypoints"]) != 3 * len(COCO_17) or len(person["bbox"]) != 4:
                 raise ValueError(f"annotation {person['id']} has not {len(COCO_17)} keypoints and a box")
             people[person["image_id"]].append(person)
+        labelled = {i: p for i, p in people.items() if any(_has_keypoints(person) for person in p)}
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{annotations}: not COCO keypoints JSON ({reason(error)})") from error
 
-    labelled = {i: p for i, p in people.items() if any(_has_keypoints(person) for person in p)}
     present = {path.name for path in images.iterdir()}
     missing = [files[i] for i in labelled if files[i] not in present]
     if missing:

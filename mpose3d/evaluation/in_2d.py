@@ -131,6 +131,9 @@ def _annotated_pictures(annotations: Path) -> Iterable[tuple[str, tuple[int, int
         return
     content = read_annotations(annotations)
     for image in content["images"]:
+        lacking = {"file_name", "width", "height"} - image.keys()
+        if lacking:
+            raise ValueError(f"{annotations}: image {image['id']} has no {', '.join(sorted(lacking))}")
         people = [person["keypoints"] for person in content["annotations"] if person["image_id"] == image["id"]]
         keypoints = torch.tensor(people, dtype=torch.float64).reshape(-1, len(COCO_17), 3)
         keypoints = keypoints[(keypoints[..., 2] > 0).any(dim=1)]

@@ -37,6 +37,10 @@ def oks_average_precision(annotations: Path | str, results: Path | str) -> dict[
     annotations, results = Path(annotations), Path(results)
     truth, detected = COCO(), COCO()
     truth.dataset = read_annotations(annotations)
+    for person in truth.dataset["annotations"]:
+        lacking = {"area", "bbox", "iscrowd", "num_keypoints"} - person.keys()
+        if lacking:
+            raise ValueError(f"{annotations}: annotation {person['id']} has no {', '.join(sorted(lacking))}")
     images = {image["id"] for image in truth.dataset["images"]}
     categories = {category["id"] for category in truth.dataset["categories"]}
     people = _read_results(results, images, categories, annotations)

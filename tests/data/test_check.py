@@ -40,6 +40,15 @@ def test_everything_missing_is_in_one_message(mupots_root: Path, capsys) -> None
     assert "1 sequences, 4 frames, 6 people, 3 images" in capsys.readouterr().out
 
 
+def test_pictures_that_are_counted_from_1_are_told(mupots_root: Path) -> None:
+    folder = mupots_root / "MultiPersonTestSet" / "TS1"
+    for frame in reversed(range(4)):
+        (folder / f"img_{frame:06d}.jpg").rename(folder / f"img_{frame + 1:06d}.jpg")
+    problems = check("mupots", mupots_root).problems
+    assert "TS1: 1 of 4 pictures are missing" in problems[0]
+    assert "img_000004.jpg: the annotations have 4 frames, from 0" in problems[1]
+
+
 @pytest.mark.parametrize("name", TREES)
 def test_empty_folders(tmp_path: Path, name: str) -> None:
     report = check(name, tmp_path)
@@ -53,8 +62,12 @@ def test_broken_parts(threedpw_root: Path, coco_root: Path) -> None:
     (threedpw_root / "imageFiles" / "park_00" / "image_00000.jpg").unlink()
     problems = check("3dpw", threedpw_root).problems
     assert len(problems) == 2 and "park_00: 1 of 3 pictures" in problems[0] and "yard_01.pkl" in problems[1]
+    train = coco_root / "annotations" / "person_keypoints_train2017.json"
+    train.write_text(train.read_text().replace('"iscrowd"', '"crowded"'))
+    assert "no 'iscrowd'" in check("coco", coco_root).problems[0]
+    train.unlink()
     (coco_root / "annotations" / "person_keypoints_val2017.json").unlink()
-    assert "no person_keypoints_val2017.json" in check("coco", coco_root).problems[0]
+    assert any("no person_keypoints_val2017.json" in problem for problem in check("coco", coco_root).problems)
 
 
 def test_unknown_name(tmp_path: Path) -> None:

@@ -71,6 +71,10 @@ class TestTeacherAgainstStudent:
         result = json.loads((tmp_path / "2d.json").read_text())
         assert result["teacher"] == result["student"]
         assert result["teacher"]["mpjpe_2d"] == pytest.approx(0, abs=1e-4) and result["teacher"]["pck_2d"] == 100
+        del content["images"][0]["width"]
+        (tmp_path / "coco.json").write_text(json.dumps(content))
+        with pytest.raises(ValueError, match="image 7 has no width"):
+            compare_2d(tmp_path / "coco.json", tmp_path / "people")
 
     def test_no_common_picture_is_an_error(self, folders, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError, match="no picture"):

@@ -116,6 +116,10 @@ def test_bad_files_are_an_error(files: tuple[Path, Path], tmp_path: Path) -> Non
     with pytest.raises(FileNotFoundError, match=r"absent\.json"):
         oks_average_precision(annotations, tmp_path / "absent.json")
     content = json.loads(annotations.read_text())
+    whole = annotations.read_text()
+    annotations.write_text(whole.replace('"iscrowd"', '"crowded"'))
+    with pytest.raises(ValueError, match=r"annotation \d+ has no iscrowd"):
+        oks_average_precision(annotations, results)
     content["images"].pop()
     annotations.write_text(json.dumps(content))
     with pytest.raises(ValueError, match="not listed"):
