@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mpose3d.data.letterbox import read_image
+from mpose3d.data.letterbox import read_reduced
 from mpose3d.geometry.camera import Camera
 from mpose3d.skeleton import SKELETON
 from mpose3d.visualise.page import write_page
@@ -93,11 +93,12 @@ def write_people(
     texts = {".json": json.dumps(people.to_json(source.name), indent=1)} | dict(extra or {})
     files = {suffix: partial(Path.write_text, data=text) for suffix, text in texts.items()}
     if overlay or page:
-        image = read_image(source)
+        image, factor, _ = read_reduced(source)
+        joints_px = (people.joints_px + 0.5) / factor - 0.5
     if overlay:
-        files[".png"] = lambda path: write_picture(path, draw_overlay(image, people.joints_px, people.joints_mm))
+        files[".png"] = lambda path: write_picture(path, draw_overlay(image, joints_px, people.joints_mm))
     if page:
-        files[".html"] = lambda path: write_page(path, people.joints_mm, people.joints_px, image, title=source.name)
+        files[".html"] = lambda path: write_page(path, people.joints_mm, joints_px, image, title=source.name)
     for suffix, write in files.items():
         final = place.with_name(place.name + suffix)
         unfinished = final.with_name(f".{final.name}.part{suffix}")
