@@ -61,3 +61,9 @@ def test_official_scores_are_logged_by_test(tmp_path):
     (logged,) = trainer(tmp_path, MupotsScores()).test(stage, data, verbose=False)
     assert 0 <= logged["mupots/all/pck"] <= 100
     assert {"mupots/all/TS1/auc", "mupots/all/TS6/mpjpe"} <= set(logged)
+
+
+def test_official_scores_are_of_one_process(tmp_path, monkeypatch):
+    monkeypatch.setattr(Trainer, "world_size", 2)
+    with pytest.raises(ValueError, match="scored by one process"):
+        MupotsScores().on_test_start(trainer(tmp_path), tiny_stage("phase1"))

@@ -9,12 +9,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from mpose3d.cli import main
-from mpose3d.runs import RunLog, WholeCheckpoints
+from mpose3d.runs import Requeue, RunLog, WholeCheckpoints
 from tests.data.official_layouts import write_picture
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -193,3 +194,25 @@ def test_the_slurm_job_requeues_itself_and_goes_on(tmp_path):
     assert main([*whole, f"--trainer.logger.init_args.save_dir={tmp_path / 'whole'}"]) == 0
     losses = curve(tmp_path / "whole", "train/loss", "aae")
     assert len(losses) == 40 and curve(run.parent, "train/loss", "aae") == losses
+
+
+def test_a_requeued_run_ends_with_a_step_and_not_amid_its_batches(tmp_path, monkeypatch):
+    """Of gradients that are being accumulated a checkpoint knows nothing."""
+    saved, requeue = [], Requeue()
+    requeue.asked = True
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setattr("subprocess.run", lambda *_, **__: None)
+    trainer = SimpleNamespace(
+        accumulate_grad_batches=4,
+        is_last_batch=False,
+        is_global_zero=True,
+        strategy=SimpleNamespace(reduce_boolean_decision=lambda asked, all: asked),
+        checkpoint_callback=SimpleNamespace(dirpath=tmp_path),
+        save_checkpoint=saved.append,
+    )
+    for batch in (4, 5, 6):
+        requeue.on_train_batch_end(trainer, None, None, None, batch)
+    assert not saved
+    with pytest.raises(SystemExit):
+        requeue.on_train_batch_end(trainer, None, None, None, 7)
+    assert saved == [tmp_path / "last.ckpt"]
