@@ -6,8 +6,7 @@ takes the batches r, r + w, r + 2w, ...: together they see what one process woul
 about as long as a pass.
 
 A run that was interrupted goes on at the batch that it had reached, in the middle of an epoch too: the trainer's own
-count of batches, which checkpoints hold, is all the state there is. A loader handed over
-by itself keeps its own.
+count of batches, which checkpoints hold, is all the state there is. A loader handed over by itself keeps its own.
 """
 
 from __future__ import annotations

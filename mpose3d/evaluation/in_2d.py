@@ -11,7 +11,7 @@ from torch import Tensor
 from mpose3d.data import mupots
 from mpose3d.data.predictions import PicturePeople, read_picture_people
 from mpose3d.inference import infer
-from mpose3d.metrics.coco import oks_average_precision, read_annotations
+from mpose3d.metrics.coco import needs, oks_average_precision, read_annotations
 from mpose3d.metrics.matching import assign_people
 from mpose3d.metrics.modules import MPJPE, PCK2D, BoxIoU
 from mpose3d.networks.movenet import MoveNet
@@ -131,9 +131,7 @@ def _annotated_pictures(annotations: Path) -> Iterable[tuple[str, tuple[int, int
         return
     content = read_annotations(annotations)
     for image in content["images"]:
-        lacking = {"file_name", "width", "height"} - image.keys()
-        if lacking:
-            raise ValueError(f"{annotations}: image {image['id']} has no {', '.join(sorted(lacking))}")
+        needs(image, {"file_name", "width", "height"}, f"{annotations}: image {image['id']}")
         people = [person["keypoints"] for person in content["annotations"] if person["image_id"] == image["id"]]
         keypoints = torch.tensor(people, dtype=torch.float64).reshape(-1, len(COCO_17), 3)
         keypoints = keypoints[(keypoints[..., 2] > 0).any(dim=1)]

@@ -38,9 +38,7 @@ def oks_average_precision(annotations: Path | str, results: Path | str) -> dict[
     truth, detected = COCO(), COCO()
     truth.dataset = read_annotations(annotations)
     for person in truth.dataset["annotations"]:
-        lacking = {"area", "bbox", "iscrowd", "num_keypoints"} - person.keys()
-        if lacking:
-            raise ValueError(f"{annotations}: annotation {person['id']} has no {', '.join(sorted(lacking))}")
+        needs(person, {"area", "bbox", "iscrowd", "num_keypoints"}, f"{annotations}: annotation {person['id']}")
     images = {image["id"] for image in truth.dataset["images"]}
     categories = {category["id"] for category in truth.dataset["categories"]}
     people = _read_results(results, images, categories, annotations)
@@ -78,6 +76,13 @@ def read_annotations(path: Path) -> dict:
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: not COCO annotations ({reason(error)})") from error
     return content
+
+
+def needs(entry: dict, fields: set[str], what: str) -> None:
+    """Raises ValueError where an entry of a file, `what`, lacks some of the `fields`."""
+    lacking = fields - entry.keys()
+    if lacking:
+        raise ValueError(f"{what} has no {', '.join(sorted(lacking))}")
 
 
 def _read_results(path: Path, images: set[int], categories: set[int], annotations: Path) -> list[dict]:

@@ -50,8 +50,8 @@ class CompactStage(Stage):
         self.freeze_networks()
 
     def setup(self, stage: str) -> None:
-        # here and not later: a checkpoint overrides it, and processes take it from the first
         super().setup(stage)
+        # here and not later: a checkpoint overrides it, and processes take it from the first
         data = self.trainer.datamodule
         if stage == "fit" and self.start_batches:
             if data is None:
