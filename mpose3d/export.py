@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mpose3d.files import whole_or_none
 from mpose3d.inference import PeopleReader, default_size, default_teacher, read_network
 from mpose3d.networks.export import export_onnx, export_pt2, export_torchscript
 from mpose3d.networks.fuse import fused
@@ -84,8 +85,6 @@ def export(
     reader = PeopleReader(teacher, network, pathway, teacher_size, max_people, threshold)
     whole = fused(ExportedPeople(PhotographNetwork(teacher, network, pathway, max_people, threshold), reader.side))
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.part.{format}")
     description = {
         "image": f"float32 (B, 3, {reader.side}, {reader.side}), RGB in [0, 1], letterboxed",
         "skeleton": {"names": list(SKELETON.names), "limbs": [list(limb) for limb in SKELETON.limbs]},
@@ -93,10 +92,7 @@ def export(
         "max_people": max_people,
         "threshold": threshold,
     }
-    try:
+    with whole_or_none(path) as unfinished:
         FORMATS[format](whole, torch.zeros(1, 3, reader.side, reader.side), unfinished, json.dumps(description))
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
     print(f"{path}: {description['image']} -> {max_people} people, {path.stat().st_size / 1e6:.1f} MB")
     return 0

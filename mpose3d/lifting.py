@@ -18,6 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from mpose3d import assets
 from mpose3d.data.keypoints import PictureKeypoints, read_keypoints, with_sizes
+from mpose3d.files import whole_or_none
 from mpose3d.geometry.camera import Camera
 from mpose3d.geometry.extent import bounding_box
 from mpose3d.networks.backends import known_device
@@ -208,14 +209,8 @@ def lift(
             else:
                 write_people(found, Path(picture.name), place / places[picture.name])
     if to_npz:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = place.with_name(place.name + ".part")
-        try:
-            with open(unfinished, "wb") as file:
-                np.savez(file, **arrays)
-            unfinished.replace(place)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        with whole_or_none(place) as unfinished, unfinished.open("wb") as file:
+            np.savez(file, **arrays)
     print(f"{lifted} of {people} people in {len(pictures)} pictures lifted, written to {out}")
     for picture in given:
         for p in (~enough_joints(picture.visible)).nonzero().flatten().tolist():

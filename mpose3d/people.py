@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mpose3d.data.letterbox import read_reduced
+from mpose3d.files import whole_or_none
 from mpose3d.geometry.camera import Camera
 from mpose3d.skeleton import SKELETON
 from mpose3d.visualise.page import write_page
@@ -89,7 +90,6 @@ def write_people(
 
     `extra` are other texts to write, by suffix.
     """
-    place.parent.mkdir(parents=True, exist_ok=True)
     texts = {".json": json.dumps(people.to_json(source.name), indent=1)} | dict(extra or {})
     files = {suffix: partial(Path.write_text, data=text) for suffix, text in texts.items()}
     if overlay or page:
@@ -100,10 +100,5 @@ def write_people(
     if page:
         files[".html"] = lambda path: write_page(path, people.joints_mm, joints_px, image, title=source.name)
     for suffix, write in files.items():
-        final = place.with_name(place.name + suffix)
-        unfinished = final.with_name(f".{final.name}.part{suffix}")
-        try:
+        with whole_or_none(place.with_name(place.name + suffix)) as unfinished:
             write(unfinished)
-            unfinished.replace(final)
-        finally:
-            unfinished.unlink(missing_ok=True)

@@ -17,6 +17,8 @@ from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_only
 
+from mpose3d.files import whole_or_none
+
 
 class WholeCheckpoints(TorchCheckpointIO):
     """Checkpoints that are on disk whole or not at all: written beside the old one, and then put in its place.
@@ -29,9 +31,8 @@ class WholeCheckpoints(TorchCheckpointIO):
         if "://" in str(path):  # a remote store has its own ways
             super().save_checkpoint(checkpoint, path, storage_options)
             return
-        unfinished = f"{path}.part"
-        super().save_checkpoint(checkpoint, unfinished, storage_options)
-        os.replace(unfinished, path)
+        with whole_or_none(path) as unfinished:
+            super().save_checkpoint(checkpoint, unfinished, storage_options)
 
 
 class Requeue(Callback):
@@ -162,8 +163,7 @@ def _read(path: str) -> list[dict[str, str]]:
 
 
 def _write(path: str, rows: Iterable[Mapping[str, str]], columns: list[str]) -> None:
-    with open(f"{path}.part", "w", newline="") as file:
+    with whole_or_none(path) as unfinished, unfinished.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
-    os.replace(f"{path}.part", path)

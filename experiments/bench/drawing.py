@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from experiments.bench.timing import devices, interleaved, print_rows, write_results
+from experiments.bench.timing import available_device, interleaved, print_rows, write_results
 from mpose3d.geometry.camera import Camera
 from mpose3d.poses.artificial import ArtificialPoses
 from mpose3d.poses.scenes import SceneSampler
@@ -191,7 +191,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     command = f"python -m experiments.bench.drawing --batch {args.batch} --threads {args.threads}"
-    found = [row for device in devices() for row in rows(args.batch, args.repeats, device, command)]
+    found = rows(args.batch, args.repeats, available_device(), command)
     print_rows(found)
     write_results(args.out, found)
 

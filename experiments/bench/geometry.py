@@ -19,7 +19,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from experiments.bench.drawing import SIZE, STRIDE, scenes
-from experiments.bench.timing import devices, interleaved, print_rows, write_results
+from experiments.bench.timing import available_device, interleaved, print_rows, write_results
 from mpose3d.geometry.kinematics import canonical_to_local, local_to_canonical
 from mpose3d.poses.artificial import ArtificialPoses
 from mpose3d.representations.hmpaf import HMPAF, draw, parse
@@ -204,9 +204,8 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     command = f"python -m experiments.bench.geometry --threads {args.threads}"
-    found = []
-    for device in devices():
-        found += kinematics_rows(args.repeats, device, command) + parsing_rows(args.repeats, device, command)
+    device = available_device()
+    found = kinematics_rows(args.repeats, device, command) + parsing_rows(args.repeats, device, command)
     print_rows(found)
     write_results(args.out, found)
 

@@ -6,7 +6,7 @@ The pictures are renders, 720 px square, of 1 to 20 people who stand in rows. Re
 teacher trained on photographs: it runs in full, and then its maps are overwritten by maps drawn of the very people,
 so that everybody in the picture is found and grouped. The teacher is the lightweight one, with random weights unless
 `--weights` names its file: the time is the same. MoveNet reads people at a fixed number of places whoever is in the
-picture; its weights are random too.
+picture; its weights are random too. On a GPU the peers are left out.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from experiments.bench.peers import OpenPoseSixStages, ResNet50Regressor, randomise, yolo
-from experiments.bench.timing import Timing, interleaved, print_rows, write_results
+from experiments.bench.timing import Timing, available_device, interleaved, print_rows, write_results
 from mpose3d.data.letterbox import letterbox, to_tensor
 from mpose3d.data.rendering import render
 from mpose3d.geometry.camera import Camera
@@ -335,7 +335,6 @@ def main() -> None:
     parser.add_argument("--weights", help="of the lightweight teacher; random by default")
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--threads", type=int, help="of PyTorch; by default as many as there are cores")
-    parser.add_argument("--device", default="cpu", help="cuda: the peers are left out")
     parser.add_argument("--compiled", action="store_true", help="torch.compile too, which takes minutes")
     parser.add_argument("--only", nargs="+", choices=("latency", "peers", "tuning", "decoding"))
     parser.add_argument("--out", type=Path, default=Path("out/bench/inference.json"))
@@ -344,7 +343,7 @@ def main() -> None:
         torch.set_num_threads(args.threads)
 
     torch.manual_seed(0)
-    device, repeats = args.device, args.repeats
+    device, repeats = available_device(), args.repeats
     network = read_lifter("maps").to(device)
     networks: Networks = {"keypoints": read_lifter("keypoints").to(device), "hmpaf": network}
     teacher = LightweightOpenPose(args.weights).eval() if args.weights else randomise(LightweightOpenPose())
@@ -360,7 +359,7 @@ def main() -> None:
         "decoding": lambda: decoding(network, repeats, device),
     }
     chosen = args.only or [name for name in tables if name != "peers" or device == "cpu"]
-    command = f"python -m experiments.bench.inference{'' if device == 'cpu' else f' --device {device}'}"
+    command = "python -m experiments.bench.inference"
     rows: Rows = []
     for name in chosen:
         made = [row | {"command": f"{command} --only {name}"} for row in tables[name]()]

@@ -20,7 +20,7 @@ import torch
 
 from experiments.bench.scenes import bare, train_step
 from experiments.bench.stages import STAGES, Size, batch, build
-from experiments.bench.timing import print_rows, write_results
+from experiments.bench.timing import available_device, print_rows, write_results
 
 _GB = 10**9
 
@@ -76,7 +76,7 @@ def main() -> None:
         print(json.dumps(measure(name, int(batch_size), size, device)))
         return
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = available_device()
     command = f"python -m experiments.bench.memory --size {args.size}"
     found: list[dict[str, Any]] = []
     for name in args.stages:

@@ -18,6 +18,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from experiments.bench.timing import shown
+from mpose3d.files import whole_or_none
 from mpose3d.visualise.tables import markdown_table
 
 # a table of more rows is folded
@@ -109,9 +110,8 @@ def main() -> None:
     if not results:
         raise SystemExit(f"no results in {args.results}: run make bench")
     page, left = fill(args.page.read_text(), results)
-    unfinished = args.page.with_name(args.page.name + ".part")
-    unfinished.write_text(page)
-    unfinished.replace(args.page)
+    with whole_or_none(args.page) as unfinished:
+        unfinished.write_text(page)
     print(f"{args.page}: {', '.join(name for name in results if name not in left) or 'nothing filled'}")
     for name in left:
         print(f"no place for {name}: give the page the lines <!-- {name} --> and <!-- end -->")

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from experiments.bench.stages import batch, build, scenes
-from experiments.bench.timing import devices, interleaved, print_rows, write_results
+from experiments.bench.timing import available_device, interleaved, print_rows, write_results
 from mpose3d.geometry.kinematics import canonicalize
 from mpose3d.networks.cross_modal import CrossModalNetwork
 from mpose3d.poses.scenes import Scenes
@@ -100,7 +100,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     command = f"python -m experiments.bench.scenes --batch {args.batch} --threads {args.threads}"
-    found = [row for device in devices() for row in rows(args.batch, args.repeats, device, command)]
+    found = rows(args.batch, args.repeats, available_device(), command)
     print_rows(found)
     write_results(args.out, found)
 

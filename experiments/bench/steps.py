@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from experiments.bench.stages import STAGES, batch, build
-from experiments.bench.timing import print_rows, write_results
+from experiments.bench.timing import available_device, print_rows, write_results
 from mpose3d.runs import RunLog
 from mpose3d.stages.base import Stage
 
@@ -66,7 +66,7 @@ def lightning_steps(stage: Stage, data: Any, steps: int) -> list[float]:
             enable_checkpointing=False,
             enable_model_summary=False,
             limit_val_batches=0,
-            accelerator="gpu" if torch.cuda.is_available() else "cpu",
+            accelerator=available_device(),
             devices=1,
         )
         trainer.fit(stage, DataLoader([data] * (steps + _WARMUP), batch_size=None, collate_fn=lambda sample: sample))
@@ -163,7 +163,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/bench/steps.json"))
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = available_device()
     command = f"python -m experiments.bench.steps --threads {args.threads}"
     found = []
     for name in args.stages:

@@ -25,6 +25,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from mpose3d.files import whole_or_none
+
 
 class Timing(NamedTuple):
     """Seconds of one call: the median over the repeats, and the quarter of them that were faster and slower."""
@@ -58,9 +60,9 @@ def interleaved(functions: Mapping[str, Callable[[], object]], repeats: int, war
     return {name: _timing(values) for name, values in seconds.items()}
 
 
-def devices() -> tuple[str, ...]:
-    """What there is to time: the CPU, and a GPU."""
-    return ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+def available_device() -> str:
+    """What is timed: the GPU where there is one (`CUDA_VISIBLE_DEVICES=` hides it), else the CPU."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _synchronize() -> None:
@@ -113,11 +115,8 @@ def write_results(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
         lacking = [key for key in ("row", "ours", "other", "ratio", "command") if key not in row]
         if lacking:
             raise ValueError(f"row {row.get('row', row)!r} has no {lacking[0]!r}")
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".part")
-    unfinished.write_text(json.dumps({"machine": machine(), "rows": [dict(row) for row in rows]}, indent=1))
-    unfinished.replace(path)
+    with whole_or_none(path) as unfinished:
+        unfinished.write_text(json.dumps({"machine": machine(), "rows": [dict(row) for row in rows]}, indent=1))
 
 
 def shown(value: float, unit: str = "s") -> str:

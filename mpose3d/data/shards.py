@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import shutil
 import tarfile
 from functools import cache
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import NamedTuple
 from rich.progress import track
 
 from mpose3d.data.letterbox import IMAGE_SUFFIXES, check_header
+from mpose3d.files import whole_or_none
 
 #: name of the index in a packed folder
 INDEX = "shards.json"
@@ -60,16 +60,14 @@ def pack(folder: str, out: str, shard_mb: int = 256) -> None:
     if not whole:
         raise ValueError(f"none of {len(images)} images in {source} opens, the first: {images[0]}")
 
-    unfinished = target.with_name(target.name + ".part")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
     divided = _divided(whole, shard_mb * _MB)
-    shards = {
-        f"{number:06d}.tar": _write(unfinished / f"{number:06d}.tar", part, source)
-        for number, part in enumerate(track(divided, "packing", transient=True))
-    }
-    (unfinished / INDEX).write_text(json.dumps({"version": 1, "shards": shards}, separators=(",", ":")))
-    unfinished.replace(target)
+    with whole_or_none(target) as unfinished:
+        unfinished.mkdir()
+        shards = {
+            f"{number:06d}.tar": _write(unfinished / f"{number:06d}.tar", part, source)
+            for number, part in enumerate(track(divided, "packing", transient=True))
+        }
+        (unfinished / INDEX).write_text(json.dumps({"version": 1, "shards": shards}, separators=(",", ":")))
 
     print(f"{len(whole):,} images in {len(shards):,} files: {target}")
     for what, left_out in (("do not open", broken), ("are not images", sorted(set(files) - set(images)))):

@@ -10,6 +10,7 @@ import safetensors
 import safetensors.torch
 from torch import nn
 
+from mpose3d.files import whole_or_none
 from mpose3d.networks.weights import load_weights
 
 
@@ -20,12 +21,9 @@ class SavedNetwork(nn.Module):
 
     def save(self, path: str | Path) -> None:
         """Write all weights, and the settings to build the network again, whole or not at all."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         tensors = {name: value.contiguous() for name, value in self.state_dict().items()}
-        unfinished = path.with_name(path.name + ".part")
-        safetensors.torch.save_file(tensors, unfinished, {"settings": json.dumps(self.settings)})
-        unfinished.replace(path)
+        with whole_or_none(path) as unfinished:
+            safetensors.torch.save_file(tensors, unfinished, {"settings": json.dumps(self.settings)})
 
     def load(self, path: str | Path, keep: str | None = None) -> None:
         """Read the weights from a file that `save` wrote, but for those of the submodule `keep`.

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from mpose3d.files import whole_or_none
 from mpose3d.geometry.kinematics import limb_directions, mirrored
 from mpose3d.geometry.precision import full_precision
 from mpose3d.skeleton import SKELETON
@@ -95,12 +96,8 @@ class PoseOccupancy:
 
     def save(self, path: str | Path) -> None:
         """Write the table as npz, whole or not at all."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(path.name + ".part")
-        with unfinished.open("wb") as file:
+        with whole_or_none(path) as unfinished, unfinished.open("wb") as file:
             np.savez_compressed(file, occupied=self._occupied.numpy())
-        unfinished.replace(path)
 
     @property
     def coverage(self) -> dict[str, float]:

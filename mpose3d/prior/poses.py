@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mpose3d import assets
 from mpose3d.data.mocap import read_motion_capture, split_clips
+from mpose3d.files import whole_or_none
 from mpose3d.geometry.kinematics import canonical_to_local, canonicalize, local_to_canonical
 from mpose3d.networks.autoencoder import PoseAutoEncoder
 from mpose3d.skeleton import SKELETON
@@ -51,18 +52,15 @@ def _canonical(poses: Tensor, what: str) -> Tensor:
 
 def write_poses(path: Path, count: int, batches: Iterable[Tensor]) -> None:
     """An npz with `poses` (count, 15, 3) float32, batch by batch, whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".part")
     header = {"descr": "<f4", "fortran_order": False, "shape": (count, len(SKELETON), 3)}
-    try:
-        with zipfile.ZipFile(unfinished, "w") as archive, archive.open("poses.npy", "w", force_zip64=True) as file:
-            np.lib.format.write_array_header_1_0(file, header)
-            for poses in batches:
-                file.write(np.ascontiguousarray(poses.numpy(), dtype="<f4").tobytes())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with (
+        whole_or_none(path) as unfinished,
+        zipfile.ZipFile(unfinished, "w") as archive,
+        archive.open("poses.npy", "w", force_zip64=True) as file,
+    ):
+        np.lib.format.write_array_header_1_0(file, header)
+        for poses in batches:
+            file.write(np.ascontiguousarray(poses.numpy(), dtype="<f4").tobytes())
 
 
 def load(weights: Path | None) -> PoseAutoEncoder:

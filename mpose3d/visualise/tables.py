@@ -12,6 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from mpose3d.files import whole_or_none
+
 
 def print_table(title: str, rows: list[dict[str, Any]], columns: list[str], notes: list[str], digits: int = 2) -> None:
     """Print the `columns` of `rows`, floats with `digits` decimals, and the notes below."""
@@ -37,12 +39,12 @@ def write_table(out: Path | None, name: str, rows: list[dict[str, Any]], content
     if out is None:
         return
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    with open(out / f"{name}.csv", "w", newline="") as handle:
+    with whole_or_none(out / f"{name}.csv") as unfinished, unfinished.open("w", newline="") as handle:
         writer = csv.DictWriter(handle, list(rows[0]))
         writer.writeheader()
         writer.writerows({key: "" if _undefined(value) else value for key, value in row.items()} for row in rows)
-    (out / f"{name}.json").write_text(json.dumps(_nulls(content), indent=2) + "\n")
+    with whole_or_none(out / f"{name}.json") as unfinished:
+        unfinished.write_text(json.dumps(_nulls(content), indent=2) + "\n")
 
 
 def _undefined(value: object) -> bool:
