@@ -20,7 +20,7 @@ TRAINING = {
     "fit": "train a stage: mpose3d fit --config experiments/aae.yaml",
     "validate": "one pass over a stage's validation data",
     "test": "one pass over a stage's test data",
-    "predict": "run a stage's network over its prediction data",
+    "predict": "give what a stage's network finds to a writer of yours; `infer` writes files",
 }
 
 #: everything else: words of the command -> its function, and the parameters that are given without a flag
@@ -151,6 +151,7 @@ def _command(function: Callable[..., int | None], positional: tuple[str, ...]) -
 
 def _train(args: list[str]) -> int:
     from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+    from lightning.pytorch.callbacks import BasePredictionWriter
     from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
 
     # classes that are imported can be named in YAML by their short names
@@ -176,6 +177,13 @@ def _train(args: list[str]) -> int:
     class CLI(LightningCLI):
         def _parse_ckpt_path(self) -> None:
             """What the command line says stands; a checkpoint's hyperparameters do not overrule it."""
+
+        def before_predict(self) -> None:
+            if not any(isinstance(callback, BasePredictionWriter) for callback in self.trainer.callbacks):
+                raise ValueError(
+                    "predict would write nothing: add a callback of yours to --trainer.callbacks that is a "
+                    "lightning.pytorch.callbacks.BasePredictionWriter, or take `mpose3d infer`, which writes files"
+                )
 
     class ConfigOfFit(SaveConfigCallback):
         """A later validation or test into the run's folder leaves the config of the fit as it is."""

@@ -11,11 +11,12 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from rich.progress import track
+from rich.progress import Progress
 from torch import Tensor, nn
 
 from mpose3d import assets
-from mpose3d.data.letterbox import IMAGE_SUFFIXES, Letterbox, read_letterboxed, to_tensor, trimmed
+from mpose3d.data.images import VIDEO_SUFFIXES, open_source
+from mpose3d.data.letterbox import IMAGE_SUFFIXES, Letterbox, letterbox, to_tensor, trimmed
 from mpose3d.geometry.camera import Camera
 from mpose3d.geometry.extent import bounding_box, one_in_other
 from mpose3d.lifting import read_lifter
@@ -272,6 +273,7 @@ def infer(
     scales: list[float] | None = None,
     refine: int = SEEN_REFINE,
     chooser: str | None = None,
+    video_step: int = 1,
     overlay: bool = True,
     page: bool = True,
     teacher_people: bool = False,
@@ -279,13 +281,14 @@ def infer(
     backend: Backend = "eager",
     precision: Precision = "float32",
 ) -> int:
-    """Photographs, or folders of them -> 3D people: a JSON, a picture and a page for each.
+    """Photographs and videos, or folders of them -> 3D people: a JSON, a picture and a page for each.
 
-    A photograph that cannot be read is listed at the end, and the others are done all the same.
+    What cannot be read is listed at the end, and the others are done all the same. Frames of a video are read one by
+    one, as photographs, into a folder with its name; nobody is followed from frame to frame.
 
     Args:
-        paths: photographs and folders, which are searched recursively. Of several folders, each keeps its name under
-            `out`.
+        paths: photographs, videos and folders, which are searched recursively. Of several folders, each keeps its name
+            under `out`.
         out: folder to write to.
         weights: `network.safetensors` of a stage; by default the weights that ship with the package.
         teacher: the 2D network; by default MoveNet by "keypoints" and mobilenet_thin by the others, fetched on first
@@ -303,15 +306,16 @@ def infer(
         refine: by "keypoints", steps by which each person is fitted to the joints seen after the network has read them.
         chooser: by "keypoints", `network.safetensors` of the stage `chooser` that was trained with the teacher: chooses
             each person's joints again among the peaks of its maps.
+        video_step: read one frame in so many of a video.
         overlay: draw the people over the photograph beside a 3D view (NAME.png).
-        page: write a page in which the 3D people can be turned (NAME.html).
+        page: write a page in which the 3D people can be turned (NAME.html); of photographs, not of frames.
         teacher_people: write the teacher's own 2D people too (NAME.teacher.json), for `evaluate 2d`.
         device: where to run, "cpu" or "cuda".
         backend: how to run, "eager", "compile", "cudagraph" or "onnxruntime", see docs/performance.md.
         precision: of the convolutions, "float32", "bfloat16" or "float16".
 
     Returns:
-        Exit status: 0, or 1 if a photograph could not be read.
+        Exit status: 0, or 1 if something could not be read.
     """
     if scales is not None and (teacher is not None or pathway != "keypoints"):
         raise ValueError("--scales is for the default teacher of the pathway keypoints: leave it out, or --teacher")
@@ -330,14 +334,23 @@ def infer(
     )
 
     failed = []
-    for source, place in track(places, description="photographs"):
-        try:
-            image, box = read_letterboxed(source, reader.side)
-            extra = {".teacher.json": json.dumps(reader.read_teacher(image, box))} if teacher_people else {}
-            write_people(reader.read(image, box), source, Path(out) / place, overlay, page, extra)
-        except (ValueError, OSError) as error:
-            failed.append(str(error) if source.name in str(error) else f"{source}: {error}")
-    print(f"{len(places) - len(failed)} of {len(places)} photographs read, people written to {out}")
+    with Progress() as progress:
+        task = progress.add_task("pictures", total=len(places))
+        for path, place in places:
+            try:
+                source = open_source(path, video_step)
+                progress.update(task, total=progress.tasks[task].total + source.frames - 1)
+                for number, picture in enumerate(source.pictures()):
+                    image, box = letterbox(picture, reader.side)
+                    at = place / f"{number * video_step:06d}" if source.is_video else place
+                    extra = {".teacher.json": json.dumps(reader.read_teacher(image, box))} if teacher_people else {}
+                    shown = picture if overlay else None, picture if page and not source.is_video else None
+                    write_people(reader.read(image, box), path.name, Path(out) / at, *shown, extra)
+                    progress.advance(task)
+            except (ValueError, OSError) as error:
+                failed.append(str(error) if path.name in str(error) else f"{path}: {error}")
+    what = "photographs and videos" if any(p.suffix.lower() in VIDEO_SUFFIXES for p, _ in places) else "photographs"
+    print(f"{len(places) - len(failed)} of {len(places)} {what} read, people written to {out}")
     for reason in failed:
         print(f"not read: {reason}", file=sys.stderr)
     return 1 if failed else 0
@@ -364,28 +377,29 @@ def default_size(pathway: Pathway, teacher: Teacher | MoveNet) -> int | None:
 
 
 def output_places(paths: list[Path], out: Path) -> list[tuple[Path, Path]]:
-    """Photographs below `paths`, and where the output of each belongs, relative to `out`, less suffix.
+    """Photographs and videos below `paths`, and where the output of each belongs, relative to `out`, less suffix.
 
     What lies in `out`, where that is a folder below one of the paths, is output of another time.
 
     Raises:
-        FileNotFoundError: a path does not exist, or there is no photograph.
-        ValueError: two photographs would be written to the same place.
+        FileNotFoundError: a path does not exist, or there is nothing to read.
+        ValueError: two files would be written to the same place.
     """
+    suffixes = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)
     folders, out = [path for path in paths if path.is_dir()], out.resolve()
     found: list[tuple[Path, Path]] = []
     for path in paths:
         if not path.exists():
-            raise FileNotFoundError(f"no photograph or folder at {path}")
+            raise FileNotFoundError(f"no photograph, video or folder at {path}")
         if not path.is_dir():
             found.append((path, Path(path.stem)))
             continue
         keep = Path(path.resolve().name) if len(folders) > 1 else Path()
-        inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+        inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in suffixes)
         if path.resolve() in out.parents:
             inside = [file for file in inside if out not in file.resolve().parents]
         if not inside:
-            raise FileNotFoundError(f"no photograph ({', '.join(IMAGE_SUFFIXES)}) in {path}")
+            raise FileNotFoundError(f"no photograph or video ({', '.join(suffixes)}) in {path}")
         found += [(file, keep / file.relative_to(path).with_suffix("")) for file in inside]
     taken: dict[Path, Path] = {}
     for source, place in found:

@@ -207,7 +207,7 @@ def lift(
             if to_npz:
                 arrays[f"{picture.name}/px"], arrays[f"{picture.name}/mm"] = found.joints_px, found.joints_mm
             else:
-                write_people(found, Path(picture.name), place / places[picture.name])
+                write_people(found, Path(picture.name).name, place / places[picture.name])
     if to_npz:
         with whole_or_none(place) as unfinished, unfinished.open("wb") as file:
             np.savez(file, **arrays)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mpose3d.data.letterbox import read_reduced
+from mpose3d.data.letterbox import Picture
 from mpose3d.files import whole_or_none
 from mpose3d.geometry.camera import Camera
 from mpose3d.skeleton import SKELETON
@@ -48,6 +48,10 @@ class PhotographPeople:
     score: np.ndarray
     embedding: np.ndarray
 
+    def joints_in(self, picture: Picture) -> np.ndarray:
+        """(P, 15, 2) in the pixels of the photograph as it was decoded."""
+        return (self.joints_px + 0.5) / picture.factor - 0.5
+
     def to_json(self, image: str) -> dict[str, Any]:
         """What `infer` writes, `image` being the photograph's name."""
 
@@ -80,25 +84,29 @@ def skeleton_json() -> dict[str, Any]:
 
 def write_people(
     people: PhotographPeople,
-    source: Path,
+    name: str,
     place: Path,
-    overlay: bool = False,
-    page: bool = False,
+    overlay: Picture | None = None,
+    page: Picture | None = None,
     extra: Mapping[str, str] | None = None,
 ) -> None:
-    """Write the people of `source` to `place` with the suffixes .json, .png and .html, each whole or not at all.
+    """Write the people of the photograph `name` to `place` with the suffix .json, whole or not at all.
 
-    `extra` are other texts to write, by suffix.
+    Args:
+        overlay: the photograph, to be drawn with its people as .png.
+        page: the photograph, for a page with its people as .html.
+        extra: other texts to write, by suffix.
     """
-    texts = {".json": json.dumps(people.to_json(source.name), indent=1)} | dict(extra or {})
+    texts = {".json": json.dumps(people.to_json(name), indent=1)} | dict(extra or {})
     files = {suffix: partial(Path.write_text, data=text) for suffix, text in texts.items()}
-    if overlay or page:
-        image, factor, _ = read_reduced(source)
-        joints_px = (people.joints_px + 0.5) / factor - 0.5
     if overlay:
-        files[".png"] = lambda path: write_picture(path, draw_overlay(image, joints_px, people.joints_mm))
+        files[".png"] = lambda path: write_picture(
+            path, draw_overlay(overlay.pixels, people.joints_in(overlay), people.joints_mm)
+        )
     if page:
-        files[".html"] = lambda path: write_page(path, people.joints_mm, joints_px, image, title=source.name)
+        files[".html"] = lambda path: write_page(
+            path, people.joints_mm, people.joints_in(page), page.pixels, title=name
+        )
     for suffix, write in files.items():
         with whole_or_none(place.with_name(place.name + suffix)) as unfinished:
             write(unfinished)

@@ -77,7 +77,7 @@ def test_pictures_hold_the_people_that_are_timed():
     teacher = SmallTeacher("openpose18", width=8, stride=8)
     for people in (1, 5, 20):
         crowd = Crowd(people)
-        assert crowd.image.shape == (720, 720, 3) and crowd.image.std() > 10
+        assert crowd.picture.pixels.shape == (720, 720, 3) and crowd.picture.pixels.std() > 10
         roots = crowd.joints_px[0, :, -1]
         assert len(roots) == people and roots.min() > 0 and roots.max() < 720
         found = int(parse(crowd.maps(teacher, 368), COCO_18).valid.sum())

@@ -46,6 +46,12 @@ def test_lightning_is_another_name_for_training(capsys):
     assert "expected one of fit, validate, test, predict" in capsys.readouterr().err
 
 
+def test_predict_asks_for_a_writer(tmp_path, capsys):
+    config = ["--config", str(ROOT / "experiments/small/aae.yaml"), f"--trainer.logger.init_args.save_dir={tmp_path}"]
+    assert main(["predict", *BASE, *config]) == 1
+    assert "predict would write nothing: add a callback" in capsys.readouterr().err
+
+
 def test_a_misspelt_key_names_itself(tmp_path, capsys):
     assert fit("aae", "--model.init_args.learning_rat=1", tmp_path=tmp_path) == 2
     assert "learning_rat" in capsys.readouterr().err
@@ -78,7 +84,7 @@ def test_an_inverted_joint_limit_is_one_line(tmp_path, capsys):
 
 def test_photographs_that_are_not_there(tmp_path, capsys):
     assert main(["infer", str(tmp_path / "nothing.jpg"), "--out", str(tmp_path / "out")]) == 1
-    assert "no photograph or folder at" in capsys.readouterr().err
+    assert "no photograph, video or folder at" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,22 @@ def test_bad_photographs_are_listed_and_good_ones_done(network, folder, tmp_path
     assert "broken.jpg" in told.err and "short.png" in told.err
 
 
+def test_frames_of_a_video_are_read_into_a_folder(network, folder, tmp_path, capsys):
+    video = cv2.VideoWriter(str(folder / "walk.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))
+    for level in range(5):
+        video.write(np.full((48, 64, 3), 50 * level, np.uint8))
+    video.release()
+    (folder / "broken.mp4").write_bytes(b"no video")
+    assert run(folder, tmp_path, video_step=2, teacher_people=True) == 1
+    told = capsys.readouterr()
+    assert "3 of 4 photographs and videos read" in told.out and "broken.mp4: not a readable video" in told.err
+    written = sorted(path.name for path in (tmp_path / "out/walk").iterdir())
+    assert written == [f"{n:06d}.{s}" for n in (0, 2, 4) for s in ("json", "png", "teacher.json")]
+    content = json.loads((tmp_path / "out/walk/000004.json").read_text())
+    assert content["image"] == "walk.avi" and content["size"] == [64, 48]
+    assert (tmp_path / "out/a.html").exists()
+
+
 def test_an_empty_folder_is_an_error(network, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match=r"no photograph .* in .*empty"):

@@ -42,7 +42,7 @@ def latency(teachers: dict[str, Teacher], networks: Networks, side: int, repeats
         for pathway, network in networks.items():
             reader = PeopleReader(sees, network, pathway, side, refine=0)
             functions[f"photograph to people, {pathway}", name] = partial(
-                reader.read, *letterbox(crowd.image, reader.side)
+                reader.read, *letterbox(crowd.picture, reader.side)
             )
     times = interleaved(functions, repeats)
     rows: Rows = []

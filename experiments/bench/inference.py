@@ -21,13 +21,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from experiments.bench.peers import OpenPoseSixStages, ResNet50Regressor, randomise, yolo
 from experiments.bench.timing import Timing, available_device, interleaved, print_rows, write_results
-from mpose3d.data.letterbox import letterbox, to_tensor
+from mpose3d.data.letterbox import Picture, letterbox, to_tensor
 from mpose3d.data.rendering import render
 from mpose3d.geometry.camera import Camera
 from mpose3d.geometry.kinematics import euler_to_rotation, rotate, translate
@@ -70,7 +69,7 @@ class Crowd:
         joints = translate(poses, PICTURE * torch.tensor(at), depth, camera)[None]
         drawn = torch.ones(joints.shape[:-1], dtype=torch.bool)
         image = render(Scenes(joints, drawn[..., 0], drawn), camera, PICTURE, generator)
-        self.image = (255 * image[0].permute(1, 2, 0)).round().byte().numpy()
+        self.picture = Picture.whole((255 * image[0].permute(1, 2, 0)).round().byte().numpy())
         self.joints_px, self.drawn = camera.project(joints), drawn
 
     def maps(self, teacher: Teacher, side: int) -> HMPAF:
@@ -139,7 +138,7 @@ class Contenders:
     ) -> None:
         teacher = AlwaysRight(teacher, crowd.maps(teacher, side)).to(device)
         self.layout, self.stride = teacher.layout, teacher.stride
-        self.picture, self.side, self.batch, self.device = crowd.image, side, batch, device
+        self.picture, self.side, self.batch, self.device = crowd.picture, side, batch, device
         self.camera = Camera.for_image(side, side)
         self.lifter = networks["keypoints"]
         self.readers = readers(teacher, movenet, networks, side, ("eager", "float32"))
@@ -199,11 +198,11 @@ def peers(networks: Networks, teacher: Teacher, movenet: MoveNet, repeats: int, 
     for side, way in itertools.product(SIDES, _ways(compiled)):
         sees = AlwaysRight(teacher, crowd.maps(teacher, side)) if way[0] == "eager" else teacher
         for name, reader in readers(sees, movenet, networks, side, way).items():
-            ours_by[side, name, way] = partial(_read, reader, crowd.image)
+            ours_by[side, name, way] = partial(_read, reader, crowd.picture)
     whole = copy.deepcopy(movenet)
     whole.scales = SCALES
     reader = PeopleReader(whole, networks["keypoints"], "keypoints")
-    ours_by[reader.side, "infer as it is", ("eager", "float32")] = partial(_read, reader, crowd.image)
+    ours_by[reader.side, "infer as it is", ("eager", "float32")] = partial(_read, reader, crowd.picture)
 
     functions: dict[str, Callable[[], object]] = {}
     image = torch.rand(1, 3, 368, 368)
@@ -241,7 +240,7 @@ def _ways(compiled: bool) -> list[tuple[Backend, Precision]]:
     return [*ways, ("compile", "float32")] if compiled else ways
 
 
-def _read(reader: PeopleReader, picture: np.ndarray) -> object:
+def _read(reader: PeopleReader, picture: Picture) -> object:
     return reader.read(*letterbox(picture, reader.side))
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.data import DataLoader, Dataset
 
-from mpose3d.data.letterbox import read_letterboxed, to_tensor
+from mpose3d.data.letterbox import letterbox, read_picture, to_tensor
 from mpose3d.sample import AnnotatedPhotographs
 
 S = TypeVar("S")
@@ -63,7 +63,7 @@ class AnnotatedFrames(Dataset[AnnotatedPhotographs], ABC, Generic[S]):
     def __getitem__(self, index: int) -> AnnotatedPhotographs:
         at, frame = self.frames[index]
         path = self._pictures[at][frame]
-        square, box = read_letterboxed(path, self.image_size)
+        square, box = letterbox(read_picture(path), self.image_size)
         reduction = self.reduction(at, box.size, path)
         points, joints, valid = self.people(at, frame)
         absent = self.most_people - len(valid)

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mpose3d.data.augmentation import Augmentation, compose
 from mpose3d.data.epochs import StreamLoader
-from mpose3d.data.letterbox import Letterbox, from_reduced, read_reduced, to_tensor, warp
+from mpose3d.data.letterbox import Letterbox, read_picture, to_tensor
 from mpose3d.errors import reason
 from mpose3d.sample import LabelledPhotographs
 from mpose3d.skeleton import COCO_17, Layout, find_layout
@@ -135,14 +135,14 @@ class CocoDataset(Dataset[LabelledPhotographs]):
     def __getitem__(self, key: int | tuple[int, int]) -> LabelledPhotographs:
         epoch, index = key if isinstance(key, tuple) else (None, key)
         sample = self.images[index]
-        picture, factor, (width, height) = read_reduced(sample.path)
-        matrix = Letterbox.fit(width, height, self.image_size).matrix
+        picture = read_picture(sample.path)
+        matrix = Letterbox.fit(*picture.size, self.image_size).matrix
         mirrored, rng = False, None
         if epoch is not None and self.augmentation is not None:
             rng = np.random.default_rng((self.seed, epoch, index))
             view, mirrored = self.augmentation.view(self.image_size, rng)
             matrix = compose(view, matrix)
-        square = warp(picture, from_reduced(matrix, factor), self.image_size)
+        square = picture.warped(matrix, self.image_size)
         if rng is not None:
             square = self.augmentation.recolour(square, rng)
 

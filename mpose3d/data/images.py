@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -17,15 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mpose3d.data.augmentation import Augmentation, compose
 from mpose3d.data.epochs import StreamLoader
-from mpose3d.data.letterbox import (
-    IMAGE_SUFFIXES,
-    Letterbox,
-    check_header,
-    from_reduced,
-    read_reduced,
-    to_tensor,
-    warp,
-)
+from mpose3d.data.letterbox import IMAGE_SUFFIXES, Letterbox, Picture, check_header, read_picture, to_tensor
 from mpose3d.data.shards import members, read_member
 from mpose3d.sample import Photographs
 
@@ -44,12 +37,33 @@ class Source:
     step: int = 1
     place: tuple[Path, int, int] | None = None
 
-    def read(self, frame: int) -> tuple[np.ndarray, int, tuple[int, int]]:
-        """As `letterbox.read_reduced`, of frame number `frame` of this source."""
-        if self.path.suffix.lower() in VIDEO_SUFFIXES:
-            image = read_video_frame(self.path, frame * self.step)
-            return image, 1, (image.shape[1], image.shape[0])
-        return read_reduced(self.path, None if self.place is None else read_member(*self.place))
+    @property
+    def is_video(self) -> bool:
+        return self.path.suffix.lower() in VIDEO_SUFFIXES
+
+    def read(self, frame: int) -> Picture:
+        """Picture number `frame` of this source. Raises as `read_picture`."""
+        if self.is_video:
+            return Picture.whole(read_video_frame(self.path, frame * self.step))
+        return read_picture(self.path, None if self.place is None else read_member(*self.place))
+
+    def pictures(self) -> Iterator[Picture]:
+        """All pictures in turn. Of a video faster than one `read` after another, and to where it really ends.
+
+        Raises:
+            ValueError: an image that cannot be read (as `read_picture`), or a video without a frame.
+        """
+        if not self.is_video:
+            yield self.read(0)
+            return
+        with _opened(self.path) as video:
+            number = 0
+            while video.grab():
+                if number % self.step == 0:
+                    yield Picture.whole(_retrieve(video, self.path, number))
+                number += 1
+        if number == 0:
+            raise ValueError(f"{self.path}: no frame of this video can be decoded")
 
 
 def find_photographs(folders: Sequence[Path | str], video_step: int = 1) -> tuple[list[Source], dict[Path, str]]:
@@ -79,7 +93,7 @@ def find_photographs(folders: Sequence[Path | str], video_step: int = 1) -> tupl
             if path.suffix.lower() == ".tar":
                 sources += [Source(path / m.name, place=(path, m.offset, m.size)) for m in members(path)]
             else:
-                sources.append(_open(path, video_step))
+                sources.append(open_source(path, video_step))
         except ValueError as error:
             unreadable[path] = str(error)
     if not sources:
@@ -88,11 +102,13 @@ def find_photographs(folders: Sequence[Path | str], video_step: int = 1) -> tupl
     return sources, unreadable
 
 
-def _open(path: Path, video_step: int) -> Source:
+def open_source(path: Path, video_step: int = 1) -> Source:
+    """An image or a video, of which only the header is read. Raises ValueError where that is none."""
     if path.suffix.lower() in VIDEO_SUFFIXES:
-        video = cv2.VideoCapture(str(path))
-        frames = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
-        video.release()
+        if video_step < 1:
+            raise ValueError(f"{path}: video_step is at least 1, not {video_step}")
+        with _opened(path) as video:
+            frames = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
         if frames < 1:
             raise ValueError(f"{path}: not a readable video")
         return Source(path, -(-frames // video_step), video_step)
@@ -106,10 +122,23 @@ def read_video_frame(path: Path, frame: int) -> np.ndarray:
     Raises:
         ValueError: the video has no such frame, or it cannot be decoded.
     """
+    with _opened(path) as video:
+        video.set(cv2.CAP_PROP_POS_FRAMES, frame)
+        video.grab()
+        return _retrieve(video, path, frame)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
     video = cv2.VideoCapture(str(path))
-    video.set(cv2.CAP_PROP_POS_FRAMES, frame)
-    found, image = video.read()
-    video.release()
+    try:
+        yield video
+    finally:
+        video.release()
+
+
+def _retrieve(video: cv2.VideoCapture, path: Path, frame: int) -> np.ndarray:
+    found, image = video.retrieve()
     if not found:
         raise ValueError(f"{path}: frame {frame} cannot be decoded")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
@@ -147,20 +176,19 @@ class PhotographDataset(Dataset[Photographs]):
         for candidate in ((index + i) % len(self) for i in range(len(self))):
             source, frame = self.locate(candidate)
             try:
-                image, factor, (width, height) = source.read(frame)
+                picture = source.read(frame)
                 break
             except (ValueError, FileNotFoundError) as error:
                 warnings.warn(f"skipped: {error}", stacklevel=2)
         else:
             raise ValueError(f"none of {len(self)} photographs is readable, the first: {self.sources[0].path}")
-        matrix = Letterbox.fit(width, height, self.image_size).matrix
+        matrix = Letterbox.fit(*picture.size, self.image_size).matrix
         if epoch is not None and self.augmentation is not None:
             rng = np.random.default_rng((self.seed, epoch, index))
             view, _ = self.augmentation.view(self.image_size, rng)
-            square = warp(image, from_reduced(compose(view, matrix), factor), self.image_size)
-            square = self.augmentation.recolour(square, rng)
+            square = self.augmentation.recolour(picture.warped(compose(view, matrix), self.image_size), rng)
         else:
-            square = warp(image, from_reduced(matrix, factor), self.image_size)
+            square = picture.warped(matrix, self.image_size)
         return Photographs(to_tensor(square), torch.tensor(candidate))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -84,11 +84,26 @@ def _like(offset: tuple[float, float], pixels: Points) -> Points:
     return pixels.new_tensor(offset) if isinstance(pixels, Tensor) else np.asarray(offset, dtype=pixels.dtype)
 
 
-def letterbox(image: np.ndarray, side: int) -> tuple[np.ndarray, Letterbox]:
-    """Picture (H, W, 3) uint8 -> square (side, side, 3) uint8 with grey bars, and where the picture lies in it."""
-    height, width = image.shape[:2]
-    box = Letterbox.fit(width, height, side)
-    return warp(image, box.matrix, side), box
+class Picture(NamedTuple):
+    """A picture as it was decoded: `pixels` (H, W, 3) uint8 RGB, at 1/`factor` of its `size` (width, height)."""
+
+    pixels: np.ndarray
+    factor: int
+    size: tuple[int, int]
+
+    @classmethod
+    def whole(cls, pixels: np.ndarray) -> Picture:
+        return cls(pixels, 1, (pixels.shape[1], pixels.shape[0]))
+
+    def warped(self, matrix: np.ndarray, side: int) -> np.ndarray:
+        """As `warp`, `matrix` being a map of the whole picture."""
+        return warp(self.pixels, from_reduced(matrix, self.factor), side)
+
+
+def letterbox(picture: Picture, side: int) -> tuple[np.ndarray, Letterbox]:
+    """Square (side, side, 3) uint8 with grey bars, and where the picture lies in it."""
+    box = Letterbox.fit(*picture.size, side)
+    return picture.warped(box.matrix, side), box
 
 
 def trimmed(image: np.ndarray, box: Letterbox, multiple: int, margin: int = 0) -> tuple[np.ndarray, Letterbox]:
@@ -108,30 +123,43 @@ def trimmed(image: np.ndarray, box: Letterbox, multiple: int, margin: int = 0) -
     return part, replace(box, offset=(box.offset[0] - left, box.offset[1] - top))
 
 
-def read_letterboxed(path: Path | str, side: int) -> tuple[np.ndarray, Letterbox]:
-    """As `letterbox`, of a file; a huge JPEG is decoded at a fraction of its size. Raises as `read_image`."""
-    image, factor, (width, height) = _decode(Path(path), _DECODED_PIXELS)
-    box = Letterbox.fit(width, height, side)
-    return warp(image, from_reduced(box.matrix, factor), side), box
+def read_picture(path: Path | str, content: bytes | None = None) -> Picture:
+    """A file in bounded memory: whole up to 50 megapixels. It is turned as its EXIF orientation says.
 
-
-def read_image(path: Path | str) -> np.ndarray:
-    """The whole picture (H, W, 3) uint8 RGB, turned as its EXIF orientation says.
+    With `content`, the file's bytes, nothing is opened, and `path` is only what it is called.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: not an image, corrupt, truncated, or of a kind that is not read; one line that names the file.
     """
-    return _decode(Path(path), None)[0]
-
-
-def read_reduced(path: Path | str, content: bytes | None = None) -> tuple[np.ndarray, int, tuple[int, int]]:
-    """As `read_image` in bounded memory: (picture at 1/factor of its size, factor, (width, height) of the whole).
-
-    The factor is 1 up to 50 megapixels. `from_reduced` turns a map of the whole picture into one of the reduced.
-    With `content`, the file's bytes, nothing is opened, and `path` is only what it is called.
-    """
-    return _decode(Path(path), _DECODED_PIXELS, content)
+    # Pillow and not OpenCV, which fills the missing half of a truncated JPEG with grey and says nothing
+    try:
+        with _any_size(), Image.open(path if content is None else io.BytesIO(content)) as picture:
+            width, height = picture.size
+            factor = next((f for f in (1, 2, 4) if width * height <= _DECODED_PIXELS * f * f), 8)
+            if factor > 1 and picture.format == "JPEG":
+                picture.draft(None, (-(-width // factor), -(-height // factor)))
+            if picture.size[0] * picture.size[1] > _LARGEST_WHOLE:
+                raise ValueError(f"{width} x {height} pixels are too many; save it smaller")
+            if picture.mode[0] in "IF":
+                raise ValueError(f"pixels of kind {picture.mode}; save it with 8 bits per channel")
+            # a TIFF is turned upright as it is loaded, and then has no orientation any more
+            picture.load()
+            tag = picture.getexif().get(_ORIENTATION_TAG)
+            orientation = tag if isinstance(tag, int) and tag in _UPRIGHT else 1
+            # every step makes a copy: none is made in vain
+            pixels = picture if picture.mode == "RGB" else picture.convert("RGB")
+            if factor > 1 and pixels.size == (width, height):
+                pixels = pixels.reduce(factor)
+            if orientation in _UPRIGHT:
+                pixels = pixels.transpose(_UPRIGHT[orientation])
+            image = np.asarray(pixels)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such image") from None
+    except Exception as error:  # Pillow raises many kinds on damaged files: SyntaxError, struct.error, EOFError, ...
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise ValueError(f"{path}: not a readable image ({reason})") from error
+    return Picture(image, factor, (height, width) if orientation >= 5 else (width, height))
 
 
 def check_header(path: Path) -> None:
@@ -183,37 +211,3 @@ def _any_size() -> Iterator[None]:
         yield
     finally:
         Image.MAX_IMAGE_PIXELS = limit
-
-
-def _decode(path: Path, most: int | None, content: bytes | None = None) -> tuple[np.ndarray, int, tuple[int, int]]:
-    """(picture at 1/factor, factor, (width, height) of the whole); the factor is 1 up to `most` pixels."""
-    # Pillow and not OpenCV, which fills the missing half of a truncated JPEG with grey and says nothing
-    try:
-        with _any_size(), Image.open(path if content is None else io.BytesIO(content)) as picture:
-            width, height = picture.size
-            factor = 1
-            if most is not None:
-                factor = next((f for f in (1, 2, 4) if width * height <= most * f * f), 8)
-            if factor > 1 and picture.format == "JPEG":
-                picture.draft(None, (-(-width // factor), -(-height // factor)))
-            if picture.size[0] * picture.size[1] > _LARGEST_WHOLE:
-                raise ValueError(f"{width} x {height} pixels are too many; save it smaller")
-            if picture.mode[0] in "IF":
-                raise ValueError(f"pixels of kind {picture.mode}; save it with 8 bits per channel")
-            # a TIFF is turned upright as it is loaded, and then has no orientation any more
-            picture.load()
-            tag = picture.getexif().get(_ORIENTATION_TAG)
-            orientation = tag if isinstance(tag, int) and tag in _UPRIGHT else 1
-            # every step makes a copy: none is made in vain
-            pixels = picture if picture.mode == "RGB" else picture.convert("RGB")
-            if factor > 1 and pixels.size == (width, height):
-                pixels = pixels.reduce(factor)
-            if orientation in _UPRIGHT:
-                pixels = pixels.transpose(_UPRIGHT[orientation])
-            image = np.asarray(pixels)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such image") from None
-    except Exception as error:  # Pillow raises many kinds on damaged files: SyntaxError, struct.error, EOFError, ...
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise ValueError(f"{path}: not a readable image ({reason})") from error
-    return image, factor, (height, width) if orientation >= 5 else (width, height)

@@ -11,7 +11,7 @@ import torch
 from lightning import LightningModule, Trainer
 
 from mpose3d.data.augmentation import Augmentation, compose
-from mpose3d.data.images import ImageFolderDataModule, PhotographDataset, find_photographs
+from mpose3d.data.images import ImageFolderDataModule, PhotographDataset, Source, find_photographs, open_source
 from mpose3d.sample import Photographs
 from tests.data.official_layouts import write_picture
 
@@ -49,6 +49,20 @@ def test_frames_of_a_video(images_root: Path) -> None:
     # frame i of the video is a plain grey of 40 i + 20
     levels = [float(dataset[i].image[:, 16, 16].mean()) * 255 for i in range(3)]
     assert levels == pytest.approx([20, 100, 180], abs=4)
+    in_turn = list(sources[0].pictures())
+    for i, picture in enumerate(in_turn):
+        assert picture.size == (64, 48) and (picture.pixels == sources[0].read(i).pixels).all()
+    assert len(in_turn) == 3
+    with pytest.raises(ValueError, match=r"walk\.avi: video_step is at least 1, not 0"):
+        open_source(images_root / "walk.avi", 0)
+
+
+def test_a_video_may_be_shorter_than_its_header_says(images_root: Path) -> None:
+    walk = images_root / "walk.avi"
+    assert len(list(Source(walk, frames=9).pictures())) == 5
+    walk.write_bytes(b"RIFF")
+    with pytest.raises(ValueError, match=r"walk\.avi: no frame of this video can be decoded"):
+        list(Source(walk, frames=9).pictures())
 
 
 def test_epochs_differ_and_repeat(images_root: Path) -> None:

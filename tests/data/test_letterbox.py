@@ -16,11 +16,10 @@ from PIL import Image
 
 from mpose3d.data.letterbox import (
     Letterbox,
+    Picture,
     from_reduced,
     letterbox,
-    read_image,
-    read_letterboxed,
-    read_reduced,
+    read_picture,
     trimmed,
     warp,
 )
@@ -55,7 +54,7 @@ def test_picture_lies_where_the_letterbox_says(width: int, height: int) -> None:
     for fraction in (0.25, 0.5, 0.8):
         centre = np.array([fraction * width, (1 - fraction) * height])
         blob = 255 * np.exp(-((x - centre[0]) ** 2 + (y - centre[1]) ** 2) / (2 * sigma**2))
-        square, box = letterbox(np.repeat(blob.astype(np.uint8)[..., None], 3, axis=2), 224)
+        square, box = letterbox(Picture.whole(np.repeat(blob.astype(np.uint8)[..., None], 3, axis=2)), 224)
         assert square.shape == (224, 224, 3) and square.dtype == np.uint8
         left, top = np.rint(box.to_input(centre)).astype(int) - 8
         patch = square[top : top + 17, left : left + 17, 0].astype(float)
@@ -81,14 +80,14 @@ def test_camera_of_the_square() -> None:
 
 
 def test_bars_are_grey_and_the_picture_is_whole() -> None:
-    square, _ = letterbox(np.full((50, 100, 3), 255, dtype=np.uint8), 64)
+    square, _ = letterbox(Picture.whole(np.full((50, 100, 3), 255, dtype=np.uint8)), 64)
     assert (square[:15] == 128).all() and (square[49:] == 128).all() and (square[17:47] == 255).all()
 
 
 @pytest.mark.parametrize(("width", "height"), [(160, 90), (90, 160), (100, 100), (300, 7)])
 def test_trimmed_of_bars_the_picture_is_whole_and_where_the_letterbox_says(width: int, height: int) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    square, box = letterbox(picture, 128)
+    square, box = letterbox(Picture.whole(picture), 128)
     part, of_part = trimmed(square, box, 32)
     assert max(part.shape) == 128 and part.shape[0] % 32 == 0 == part.shape[1] % 32
     corners = np.array([[-0.5, -0.5], [width - 0.5, height - 0.5]])
@@ -108,7 +107,7 @@ def test_trimmed_of_bars_the_picture_is_whole_and_where_the_letterbox_says(width
 def test_shrinking_averages_areas() -> None:
     """A fine checkerboard becomes grey, not a moiré."""
     board = (np.indices((1600, 1600)).sum(axis=0) % 2 * 255).astype(np.uint8)
-    square, _ = letterbox(np.repeat(board[..., None], 3, axis=2), 200)
+    square, _ = letterbox(Picture.whole(np.repeat(board[..., None], 3, axis=2)), 200)
     assert np.abs(square.astype(int) - 127).max() <= 1
 
 
@@ -134,14 +133,13 @@ def test_exif_orientation(tmp_path: Path) -> None:
         exif[0x0112] = orientation
         Image.fromarray(pixels).save(tmp_path / "a.jpg", exif=exif, quality=95, subsampling=0)
         reference = cv2.cvtColor(cv2.imread(str(tmp_path / "a.jpg")), cv2.COLOR_BGR2RGB)
-        ours = read_image(tmp_path / "a.jpg")
-        assert ours.shape == reference.shape
-        assert np.abs(ours.astype(int) - reference).max() < 8
-        assert read_letterboxed(tmp_path / "a.jpg", 32)[1].size == reference.shape[1::-1]
+        ours = read_picture(tmp_path / "a.jpg")
+        assert ours.size == ours.pixels.shape[1::-1] == reference.shape[1::-1]
+        assert np.abs(ours.pixels.astype(int) - reference).max() < 8
         # Pillow turns a TIFF by itself
         Image.fromarray(pixels).save(tmp_path / "a.tif", exif=exif)
-        assert np.abs(read_image(tmp_path / "a.tif").astype(int) - reference).max() < 20
-        assert read_letterboxed(tmp_path / "a.tif", 32)[1].size == reference.shape[1::-1]
+        turned = read_picture(tmp_path / "a.tif")
+        assert turned.size == ours.size and np.abs(turned.pixels.astype(int) - reference).max() < 20
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 255])
@@ -149,15 +147,15 @@ def test_an_orientation_that_is_none_turns_nothing(tmp_path: Path, orientation: 
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.new("RGB", (7, 5)).save(tmp_path / "a.jpg", exif=exif)
-    assert read_image(tmp_path / "a.jpg").shape == (5, 7, 3)
-    assert read_letterboxed(tmp_path / "a.jpg", 32)[1].size == (7, 5)
+    picture = read_picture(tmp_path / "a.jpg")
+    assert picture.pixels.shape == (5, 7, 3) and picture.size == (7, 5)
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1", "LA"])
 def test_any_kind_of_picture_is_rgb(tmp_path: Path, mode: str) -> None:
     path = tmp_path / ("a.jpg" if mode == "CMYK" else "a.png")
     Image.new("RGB", (7, 5), (255, 255, 255)).convert(mode).save(path)
-    image = read_image(path)
+    image = read_picture(path).pixels
     assert image.shape == (5, 7, 3) and image.dtype == np.uint8 and (image > 250).all()
 
 
@@ -177,29 +175,29 @@ def test_damaged_files_are_named(tmp_path: Path, name: str, damage) -> None:
     write_picture(path, 300, 200)
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(ValueError, match="not a readable image") as raised:
-        read_image(path)
+        read_picture(path)
     assert str(path) in str(raised.value) and "\n" not in str(raised.value)
 
 
 def test_absent_and_deep_pictures(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"absent\.jpg: no such image"):
-        read_image(tmp_path / "absent.jpg")
+        read_picture(tmp_path / "absent.jpg")
     Image.fromarray(np.zeros((4, 4), dtype=np.uint16)).save(tmp_path / "deep.png")
     with pytest.raises(ValueError, match=r"deep\.png.*8 bits per channel"):
-        read_image(tmp_path / "deep.png")
+        read_picture(tmp_path / "deep.png")
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
 def test_a_large_picture_is_reduced_and_lies_in_the_same_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
 ) -> None:
-    monkeypatch.setattr("mpose3d.data.letterbox._DECODED_PIXELS", 300_000)
     path = tmp_path / f"large{suffix}"
     write_picture(path, 1201, 801)
-    image, factor, size = read_reduced(path)
-    assert factor == 2 and size == (1201, 801) and image.shape == (401, 601, 3)
-    square, box = read_letterboxed(path, 224)
-    whole, whole_box = letterbox(read_image(path), 224)
+    whole, whole_box = letterbox(read_picture(path), 224)
+    monkeypatch.setattr("mpose3d.data.letterbox._DECODED_PIXELS", 300_000)
+    picture = read_picture(path)
+    assert picture.factor == 2 and picture.size == (1201, 801) and picture.pixels.shape == (401, 601, 3)
+    square, box = letterbox(picture, 224)
     assert box == whole_box
     # within the picture: at its edge the two mix in the bars a little differently
     left, top = np.ceil(box.to_input(np.zeros(2))).astype(int) + 1
@@ -210,8 +208,9 @@ def test_a_large_picture_is_reduced_and_lies_in_the_same_place(
 def test_memory_is_bounded(tmp_path: Path) -> None:
     """144 megapixels, more than 1 GB in all when decoded whole, take less than 0.5 GB."""
     code = (
-        "import sys; from resource import RUSAGE_SELF, getrusage; from mpose3d.data.letterbox import read_letterboxed; "
-        "before = getrusage(RUSAGE_SELF).ru_maxrss; _, box = read_letterboxed(sys.argv[1], 224); "
+        "import sys; from resource import RUSAGE_SELF, getrusage; "
+        "from mpose3d.data.letterbox import letterbox, read_picture; "
+        "before = getrusage(RUSAGE_SELF).ru_maxrss; _, box = letterbox(read_picture(sys.argv[1]), 224); "
         "print(box.size[0], getrusage(RUSAGE_SELF).ru_maxrss - before)"
     )
     Image.new("L", (12_000, 12_000), 90).save(tmp_path / "huge.jpg")

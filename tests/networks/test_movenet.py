@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mpose3d import assets
-from mpose3d.data.letterbox import read_letterboxed, to_tensor
+from mpose3d.data.letterbox import letterbox, read_picture, to_tensor
 from mpose3d.inference import PeopleReader
 from mpose3d.networks.backends import accelerate
 from mpose3d.networks.fuse import fused
@@ -105,7 +105,7 @@ def test_the_people_of_the_photographs_are_found_where_they_are(file):
     network = fused(MoveNet(str(file)))
     counts = {}
     for path in photographs:
-        image, box = read_letterboxed(path, 512)
+        image, box = letterbox(read_picture(path), 512)
         with torch.inference_mode():
             people = network(to_tensor(image)[None])
         sure = people.valid[0] & (people.scores[0].mean(-1) > 0.15)
