@@ -8,7 +8,7 @@ from pathlib import Path
 from mpose3d.data import coco, mupots, threedpw
 from mpose3d.data.images import find_photographs
 from mpose3d.data.letterbox import IMAGE_SUFFIXES
-from mpose3d.data.mocap import SUFFIXES, read_motion_capture
+from mpose3d.data.mocap import SUFFIXES, find_motion_capture, read_motion_capture
 
 TREES = {
     "mupots": """{root}/
@@ -144,5 +144,10 @@ def _images(root: Path, report: Report) -> None:
 
 
 def _mocap(root: Path, report: Report) -> None:
-    clips = read_motion_capture(root)
-    report.add(clips=len(clips), frames=sum(map(len, clips.values())))
+    for file in find_motion_capture(root):
+        try:
+            clips = read_motion_capture(file)
+        except (FileNotFoundError, ImportError, ValueError) as error:
+            report.problems.append(str(error))
+            continue
+        report.add(files=1, clips=len(clips), frames=sum(map(len, clips.values())))

@@ -99,7 +99,8 @@ def with_sizes(
         pictures: as `read_keypoints` gives them.
         size: (width, height) of all of them.
         images: JSON that has COCO's "images" ({"id", "file_name", "width", "height"}), which are found by id or by file
-            name, and take the file name (without folder and suffix) as their own.
+            name, and take the file name (without suffix, and without folder where that leaves no two alike) as their
+            own.
 
     Without either, pictures named TSn_img_NNNNNN have the official size of their MuPoTS-3D sequence.
 
@@ -172,23 +173,30 @@ _Images = dict[str, tuple[str, tuple[int, int]]]
 
 
 def _read_images(path: Path) -> tuple[_Images, _Images]:
-    """By COCO's id, and by the file name without folder and suffix: (that name, (width, height))."""
+    """By COCO's id, and by the file name without suffix, with its folder and without: (name, (width, height)).
+
+    The name is that without folder, unless several images have the same.
+    """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file of COCO images")
     content = _read_json(path)
     try:
         entries = [
-            (str(image["id"]), Path(image["file_name"]).stem, (int(image["width"]), int(image["height"])))
+            (str(image["id"]), _without_suffix(image["file_name"]), (int(image["width"]), int(image["height"])))
             for image in content["images"]
         ]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not a COCO JSON of images ({reason(error)})") from error
-    by_name = {name: (name, size) for _, name, size in entries}
-    if len(by_name) < len(entries):
-        raise ValueError(f"{path}: two images of one file name")
-    if any(min(size) <= 0 for _, size in by_name.values()):
-        raise ValueError(f"{path}: an image of no size")
-    return {number: (name, size) for number, name, size in entries}, by_name
+    bare = Counter(Path(given).name for _, given, _ in entries)
+    by_id, by_name = {}, {}
+    for number, given, size in entries:
+        if given in by_name:
+            raise ValueError(f"{path}: two images of one file name, {given}")
+        if min(size) <= 0:
+            raise ValueError(f"{path}: an image of no size, {given}")
+        name = given if bare[Path(given).name] > 1 else Path(given).name
+        by_id[number] = by_name[given] = by_name[name] = (name, size)
+    return by_id, by_name
 
 
 def _read_coco(content: list, path: Path, layout: Layout | None, threshold: float) -> list[PictureKeypoints]:

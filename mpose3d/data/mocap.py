@@ -33,14 +33,32 @@ _ASF_NAMES = "*hipjoint *femur *tibia *clavicle *humerus *radius"  # far ends of
 _PARTS = ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")
 
 
+def find_motion_capture(path: Path | str) -> list[Path]:
+    """The file itself, or the files of motion capture below a folder, sorted.
+
+    Raises:
+        FileNotFoundError: no such path, or no such file in it.
+    """
+    path = Path(path)
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path}: no such motion capture file or folder")
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+    if not files:
+        raise FileNotFoundError(f"{path}: no motion capture ({', '.join(SUFFIXES)}) in this folder")
+    return files
+
+
 def read_motion_capture(
     path: Path | str, layout: str = "mupots", body_models: Path | str | None = None
 ) -> dict[str, Tensor]:
     """Clips of motion by name: (T, 15, 3) float32, joints of `SKELETON` in mm, in the axes of the file.
 
-    `path` is a file, or a folder that is searched for .npz, .bvh, .c3d and .amc files; a clip is named after its file
-    relative to the folder. BVH files state no unit: their bodies are scaled to the legs of `SKELETON`. Frames of a C3D
-    file in which a needed marker is hidden are left out.
+    `path` is a file, or a folder that is searched for .npz, .bvh, .c3d and .amc files. A clip is named after its file
+    relative to the folder, but those of an npz file of several after their arrays (and the file, where two files have
+    the same). BVH files state no unit: their bodies are scaled to the legs of `SKELETON`. Frames of a C3D file in which
+    a needed marker is hidden are left out.
 
     Args:
         path: file or folder.
@@ -54,18 +72,9 @@ def read_motion_capture(
         ValueError: a file that is malformed, truncated or of another layout.
     """
     path = Path(path)
-    if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
-        if not files:
-            raise FileNotFoundError(f"{path}: no motion capture ({', '.join(SUFFIXES)}) in this folder")
-        prefixes = [file.relative_to(path).with_suffix("").as_posix() for file in files]
-    elif path.is_file():
-        files, prefixes = [path], [path.stem]
-    else:
-        raise FileNotFoundError(f"{path}: no such motion capture file or folder")
-
     clips: dict[str, Tensor] = {}
-    for file, prefix in zip(files, prefixes, strict=True):
+    for file in find_motion_capture(path):
+        prefix = (file.relative_to(path) if path.is_dir() else Path(file.name)).with_suffix("").as_posix()
         suffix = file.suffix.lower()
         if suffix == ".npz":
             found = _read_npz(file, prefix, layout, body_models)
@@ -81,6 +90,8 @@ def read_motion_capture(
             if suffix == ".c3d":
                 poses = poses[poses.isfinite().all(dim=-1).all(dim=-1)]
             _check(poses, f"{file} ({name})")
+            if name in clips and name != prefix:
+                name = f"{prefix}/{name}"
             if name in clips:
                 raise ValueError(f"{file}: a second clip named {name!r}; rename one of the two files")
             clips[name] = poses
@@ -159,7 +170,8 @@ def _amass(archive: Mapping[str, np.ndarray], body_models: Path | None) -> Tenso
     """AMASS: SMPL+H poses (T, 156), of which the first 22 joints are those of SMPL."""
     poses = archive["poses"][:, :66]
     poses = np.concatenate([poses, np.zeros((len(poses), 6))], axis=1)
-    gender = str(archive["gender"]) if "gender" in archive else "neutral"
+    gender = archive["gender"].item() if "gender" in archive else "neutral"
+    gender = gender.decode() if isinstance(gender, bytes) else gender
     joints, head_top = smpl_joints(poses, archive["betas"], archive["trans"], gender, body_models)
     named = {name: joints[:, j] for j, name in enumerate(SMPL_24.names)}
     return _body(named | {"head_top": head_top})

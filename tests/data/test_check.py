@@ -20,7 +20,7 @@ def test_complete_folders(threedpw_root: Path, coco_root: Path, images_root: Pat
         "4 sequences, 12 frames, 16 people, 12 images",
         "10 images, 12 people",
         "7 files, 11 images",
-        "3 clips, 8 frames",
+        "3 files, 3 clips, 8 frames",
     ]
 
 
@@ -68,6 +68,15 @@ def test_broken_parts(threedpw_root: Path, coco_root: Path) -> None:
     train.unlink()
     (coco_root / "annotations" / "person_keypoints_val2017.json").unlink()
     assert any("no person_keypoints_val2017.json" in problem for problem in check("coco", coco_root).problems)
+
+
+def test_every_broken_file_of_motion_capture_is_told(tmp_path: Path) -> None:
+    root = write_mocap(tmp_path / "mocap")
+    (root / "a.bvh").write_text("HIERARCHY")
+    (root / "z.npz").write_bytes(b"PK")
+    report = check("mocap", root)
+    assert report.counts == {"files": 3, "clips": 3, "frames": 8}
+    assert [problem.partition(": ")[0] for problem in report.problems] == [str(root / "a.bvh"), str(root / "z.npz")]
 
 
 def test_unknown_name(tmp_path: Path) -> None:

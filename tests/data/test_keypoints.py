@@ -185,11 +185,27 @@ class TestSizes:
         path = coco_results(tmp_path / "results.json", {42: people, "street.png": people})
         sized = with_sizes(read_keypoints(path), images=tmp_path / "images.json")
         assert [(p.name, p.size) for p in sized] == [("000000000042", (640, 480)), ("street", (500, 600))]
+        path = coco_results(tmp_path / "results.json", {"val2017/000000000042.jpg": people})
+        (found,) = with_sizes(read_keypoints(path), images=tmp_path / "images.json")
+        assert (found.name, found.size) == ("000000000042", (640, 480))
         path = coco_results(tmp_path / "results.json", {42: people, "000000000042.jpg": people})
         with pytest.raises(ValueError, match=r"images\.json: 2 images are named 000000000042"):
             with_sizes(read_keypoints(path), images=tmp_path / "images.json")
         path = coco_results(tmp_path / "results.json", {42: people, 8: people})
         with pytest.raises(ValueError, match=r"images\.json: no image '8', and so for 1 of 2 pictures"):
+            with_sizes(read_keypoints(path), images=tmp_path / "images.json")
+
+    def test_images_of_one_name_in_several_folders_keep_them(self, tmp_path: Path) -> None:
+        names = ["left/0.jpg", "right/0.jpg", "right/1.jpg"]
+        images = [{"id": 5 + i, "file_name": name, "width": 640, "height": 480} for i, name in enumerate(names)]
+        (tmp_path / "images.json").write_text(json.dumps({"images": images}))
+        people = in_layout(bodies(1), COCO_17)
+        for given in ((5, 6, 7), names):
+            path = coco_results(tmp_path / "results.json", dict.fromkeys(given, people))
+            sized = with_sizes(read_keypoints(path), images=tmp_path / "images.json")
+            assert [picture.name for picture in sized] == ["left/0", "right/0", "1"]
+        path = coco_results(tmp_path / "results.json", {"0.jpg": people})
+        with pytest.raises(ValueError, match="no image '0'"):
             with_sizes(read_keypoints(path), images=tmp_path / "images.json")
 
     def test_pictures_are_ids_or_file_names_but_not_by_chance(self, tmp_path: Path) -> None:

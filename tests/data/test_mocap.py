@@ -74,6 +74,13 @@ def test_npz_of_mupots_joints(tmp_path: Path) -> None:
     torch.testing.assert_close(clips["wave"], points.float())
 
 
+def test_two_npz_files_with_clips_of_one_name(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", walk=standing(2), jump=standing(2))
+    np.savez(tmp_path / "b.npz", walk=standing(1))
+    clips = read_motion_capture(tmp_path, layout="mpose3d")
+    assert {name: len(poses) for name, poses in clips.items()} == {"jump": 2, "walk": 2, "b/walk": 1}
+
+
 def test_npz_of_another_layout(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", joints=standing(2), fps=30)
     torch.testing.assert_close(
@@ -144,12 +151,12 @@ def write_c3d(c3d, path: Path, markers: dict, hidden: tuple[int, str] | None = N
         writer.write(handle)
 
 
-def test_amass_through_smpl(tmp_path: Path) -> None:
+@pytest.mark.parametrize("gender", ["male", b"male"])
+def test_amass_through_smpl(tmp_path: Path, gender: str | bytes) -> None:
     pytest.importorskip("smplx")
     write_smpl_model(tmp_path / "models" / "smpl" / "SMPL_MALE.pkl")
-    np.savez(
-        tmp_path / "trial_poses.npz", poses=np.zeros((2, 156)), betas=np.zeros(16), trans=np.ones((2, 3)), gender="male"
-    )
+    still = {"poses": np.zeros((2, 156)), "betas": np.zeros(16), "trans": np.ones((2, 3))}
+    np.savez(tmp_path / "trial_poses.npz", **still, gender=gender)
     poses = read_motion_capture(tmp_path / "trial_poses.npz", body_models=tmp_path / "models")["trial_poses"]
     expected = torch.tensor(standing(2), dtype=torch.float32)
     expected[1] = expected[0]
