@@ -17,6 +17,9 @@ from mpose3d.runs import RunLog
 # where a checkpoint holds weights: what was trained, and where weights are averaged that beside their mean
 _STATES = {"state_dict", "current_model_state"}
 
+# of the trainer: half precision for products and convolutions alone
+_PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+
 
 class Stage(LightningModule):
     """A LightningModule that trains some of its networks and keeps the others as they are.
@@ -61,6 +64,11 @@ class Stage(LightningModule):
             network.requires_grad_(False).eval()
 
     def setup(self, stage: str) -> None:
+        """Raises ValueError for a precision that turns weights and data themselves into another type."""
+        if self.trainer.precision not in _PRECISIONS:
+            raise ValueError(
+                f"precision {self.trainer.precision}: weights and mm are float32, take one of {', '.join(_PRECISIONS)}"
+            )
         if stage == "fit":
             self.freeze_networks()
 

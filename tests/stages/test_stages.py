@@ -275,6 +275,12 @@ def test_mixed_precision(name, trainer):
     assert math.isfinite(fit.callback_metrics["train/loss"])
 
 
+@pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
+def test_weights_of_another_type_are_refused(precision, trainer):
+    with pytest.raises(ValueError, match=f"precision {precision}: weights and mm are float32, take one of 32-true"):
+        trainer(precision=precision).fit(tiny_stage("lifter"), tiny_data("lifter"))
+
+
 @pytest.mark.parametrize(
     "name, arguments",
     [("aae", {}), ("aae", _PENALISED), ("phase1", {}), ("phase2", {})],
