@@ -29,6 +29,7 @@ from experiments.rows import folder, mpose3d, once
 from mpose3d.evaluation.in_2d import compare_2d
 from mpose3d.evaluation.mupots import score_mupots
 from mpose3d.evaluation.scenes import evaluate_scenes
+from mpose3d.files import whole_or_none
 from mpose3d.inference import infer
 from mpose3d.lifting import lift
 from mpose3d.networks.cross_modal import CrossModalNetwork
@@ -270,7 +271,8 @@ def measure(
         seen, people = shared / f"teacher_{pathway}", place / pathway
         if not seen.is_dir():
             infer([str(data.images)], out=str(people), teacher_people=True, **given)
-            _copy_teacher(people, seen)
+            with whole_or_none(seen) as unfinished:
+                _copy_teacher(people, unfinished)
         else:
             infer([str(data.images)], out=str(people), **given)
             _copy_teacher(seen, people)
@@ -294,7 +296,8 @@ def _annotated(data: Data, shared: Path) -> Path:
     file = shared / "annotated.npz"
     if not file.is_file():
         wanted = {f"{picture.parent.name}_{picture.stem}/px" for picture in data.images.rglob("*.jpg")}
-        np.savez(file, **{key: px for key, px in keypoints(data.annotations).items() if key in wanted})
+        with whole_or_none(file) as unfinished:
+            np.savez(unfinished, **{key: px for key, px in keypoints(data.annotations).items() if key in wanted})
     return file
 
 

@@ -23,6 +23,7 @@ from experiments.mupots_keypoints import keypoints
 from experiments.rows import folder, mpose3d, once
 from mpose3d.evaluation.mupots import score_mupots
 from mpose3d.evaluation.scenes import evaluate_scenes
+from mpose3d.files import whole_or_none
 from mpose3d.inference import infer
 from mpose3d.lifting import lift
 from mpose3d.visualise.tables import markdown_table
@@ -92,7 +93,8 @@ def measure(weights: Path, data: Data, place: Path, shared: Path) -> dict[str, d
     """Figures of a lifter as users run it; what the commands wrote stays in `place`."""
     annotated, lifted, people = shared / "annotated.npz", place / "lifted.npz", place / "people"
     if not annotated.is_file():
-        np.savez(annotated, **keypoints(data.annotations))
+        with whole_or_none(annotated) as unfinished:
+            np.savez(unfinished, **keypoints(data.annotations))
     lift(str(annotated), out=str(lifted), layout="mupots", weights=str(weights))
     matched = score_mupots(data.annotations, lifted, "matched")[0].mean
     infer([str(data.images)], out=str(people), weights=str(weights), overlay=False, page=False)

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mpose3d.files import whole_or_none
+
 
 def folder(name: str) -> str:
     """Name of the folder of a row."""
@@ -23,6 +25,7 @@ def mpose3d(*words: str) -> None:
 def once(file: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """The figures in a JSON file; if there is none, they are made and written first."""
     if not file.is_file():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(make(), indent=1) + "\n")
+        made = json.dumps(make(), indent=1) + "\n"
+        with whole_or_none(file) as unfinished:
+            unfinished.write_text(made)
     return json.loads(file.read_text())

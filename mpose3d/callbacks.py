@@ -108,7 +108,7 @@ class Pictures(Callback):
         scale = 224 / network.representation.input_size
 
         def view(joints_px: torch.Tensor, joints: torch.Tensor) -> np.ndarray:
-            return overlay(blank, (scale * joints_px).cpu().numpy(), joints.cpu().numpy())
+            return overlay(blank, (scale * (joints_px + 0.5) - 0.5).cpu().numpy(), joints.cpu().numpy())
 
         def maps(hmpaf: Any, b: int) -> np.ndarray:
             return hmpaf_picture(hmpaf.heatmaps[b].cpu().numpy(), hmpaf.pafs[b].cpu().numpy())

@@ -405,6 +405,10 @@ def output_places(paths: list[Path], out: Path) -> list[tuple[Path, Path]]:
     for source, place in found:
         if taken.setdefault(place, source) != source:
             raise ValueError(f"{source} and {taken[place]} would both be written to {place}.json: rename one")
+    videos = {place: source for source, place in found if source.suffix.lower() in VIDEO_SUFFIXES}
+    for source, place in found:
+        if place.parent in videos:
+            raise ValueError(f"{source} and {videos[place.parent]} would be written to one folder: rename one")
     return found
 
 

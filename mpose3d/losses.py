@@ -15,7 +15,10 @@ from mpose3d.representations.hmpaf import HMPAF
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of the values where the mask holds; 0 where it never does. What the mask hides may be anything, NaN too."""
+    """Mean of the values where the mask holds; 0 where it never does. What the mask hides may be anything, NaN too,
+
+    but it has a gradient of NaN where the function that made it of something finite has.
+    """
     return torch.where(mask, values, 0).sum() / mask.sum().clamp_min(1)
 
 
@@ -118,7 +121,7 @@ def relative_error(prediction: Float[Tensor, ...], target: Float[Tensor, ...]) -
 def keypoints(
     k_p: Float[Tensor, "b p J 2"], k_q: Float[Tensor, "b p J 2"], visible: Bool[Tensor, "b p J"], size: float
 ) -> Tensor:
-    """L_distl: student's against teacher's 2D joints, visible ones only; mean distance as a fraction of `size` px."""
+    """L_distl: student's against teacher's 2D joints, visible ones only; mean |dx| + |dy| in parts of `size` px."""
     return masked_mean((k_p - k_q).abs().sum(-1), visible) / size
 
 
@@ -130,6 +133,7 @@ def pose_error(
 ) -> Tensor:
     """3D term of L_recon: mean distance of root-relative joints in metres."""
     relative = (joints - joints[..., root, None, :]) - (target - target[..., root, None, :])
+    relative = torch.where(valid[..., None, None], relative, 0)  # before the norm, through which NaN would come back
     return masked_mean(relative.norm(dim=-1).mean(-1), valid) / 1000
 
 

@@ -149,17 +149,20 @@ class _Continued(ExperimentWriter):
         """Lightning deletes the file here; its columns are taken over instead."""
         rows = _read(self.metrics_file_path)
         self.metrics_keys = list(rows[0]) if rows else []
+        if rows:  # what is added next begins a line
+            _write(self.metrics_file_path, rows, self.metrics_keys)
 
     def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
         _write(self.metrics_file_path, _read(self.metrics_file_path), fieldnames)
 
 
 def _read(path: str) -> list[dict[str, str]]:
-    """The rows of a log; one that a kill cut in two is left out."""
+    """The rows of a log, but for the last where a kill left it without the end of its line."""
     if not os.path.isfile(path):
         return []
     with open(path, newline="") as file:
-        return [row for row in csv.DictReader(file) if None not in row.values() and row.get("step", "").isdigit()]
+        whole = file.read().rpartition("\n")[0]
+    return [row for row in csv.DictReader(whole.splitlines()) if row.get("step", "").isdigit()]
 
 
 def _write(path: str, rows: Iterable[Mapping[str, str]], columns: list[str]) -> None:

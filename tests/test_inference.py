@@ -93,6 +93,14 @@ def test_several_folders_keep_their_names(tmp_path):
     assert [str(place) for _, place in output_places([tmp_path / "TS1"], tmp_path / "out")] == ["img_000000"]
 
 
+def test_a_video_beside_its_extracted_frames_is_refused(tmp_path):
+    (tmp_path / "clip").mkdir()
+    for name in ("clip.mp4", "clip/000000.jpg"):
+        (tmp_path / name).touch()
+    with pytest.raises(ValueError, match=r"clip/000000\.jpg and .*clip\.mp4 would be written to one folder"):
+        output_places([tmp_path], tmp_path / "out")
+
+
 def test_two_photographs_of_one_name_are_refused(tmp_path):
     for suffix in ("jpg", "png"):
         cv2.imwrite(str(tmp_path / f"a.{suffix}"), np.zeros((8, 8, 3), np.uint8))

@@ -137,9 +137,13 @@ def test_a_log_is_continued_where_the_run_is(tmp_path):
     with (tmp_path / "run" / "metrics.csv").open("a") as file:
         file.write("7,")  # a row that was being written
     assert [step for step, _ in log(4, keep=4)] == ["0", "1", "2", "3", "4"]
+    with (tmp_path / "run" / "metrics.csv").open("a") as file:
+        file.write("5,2.")  # the same, before a validation of the run
+    assert log(4)[-2:] == [("4", "2.0"), ("4", "2.0")]
+    assert [step for step, _ in log(keep=5)] == ["0", "1", "2", "3", "4", "4"]
     assert log(6, keep=6, last={"loss": 2.5})[-2:] == [("5", "2.5"), ("6", "3.0")]  # a row that the checkpoint knows
     assert log(6, keep=6, last={"loss": 9.9})[-2:] == [("5", "2.5"), ("6", "3.0")]
-    assert len(log()) == 7  # a test or validation of the run takes nothing away
+    assert len(log()) == 8  # a test or validation of the run takes nothing away
     assert log(9, learning_rate=0.1)[-1] == ("9", "4.5")
     assert rows(tmp_path)[-1]["learning_rate"] == "0.1" and rows(tmp_path)[0]["learning_rate"] == ""
     assert log(0, keep=0) == [("0", "0.0")]

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+_ROOT_ORDER = ["TX", "TY", "TZ", "RX", "RY", "RZ"]
+
 
 def read_amc(path: Path) -> dict[str, np.ndarray]:
     """Position (T, 3) in mm of the far end of every bone by name, and of the "root".
@@ -57,6 +59,8 @@ def _read_asf(path: Path) -> tuple[dict[str, dict], dict[str, str], float]:
             scale = float(words[1])
         elif section == ":units" and words[0] == "angle" and words[1] != "deg":
             raise ValueError(f"angles in {words[1]}, only deg is read")
+        elif section == ":root" and words[0] == "order" and [word.upper() for word in words[1:]] != _ROOT_ORDER:
+            raise ValueError(f"root order {' '.join(words[1:])}, only {' '.join(_ROOT_ORDER)} is read")
         elif section == ":bonedata":
             if words[0] == "begin":
                 bone = {"dof": []}

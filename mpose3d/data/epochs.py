@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import torch
+import numpy as np
 import torch.distributed as dist
 from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
@@ -66,8 +66,7 @@ class StreamSampler(DistributedSampler):
     def _order(self, number: int) -> list[int]:
         if not self.shuffle:
             return list(range(len(self.dataset)))
-        generator = torch.Generator().manual_seed(self.seed + number)
-        return torch.randperm(len(self.dataset), generator=generator).tolist()
+        return np.random.default_rng((self.seed, number)).permutation(len(self.dataset)).tolist()
 
 
 class StreamLoader(DataLoader):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -130,10 +131,12 @@ def _annotated_pictures(annotations: Path) -> Iterable[tuple[str, tuple[int, int
                 yield f"{folder.name}/img_{frame:06d}.json", size, points[frame, valid], visible[frame, valid]
         return
     content = read_annotations(annotations)
+    of_image: dict[int, list] = defaultdict(list)
+    for person in content["annotations"]:
+        of_image[person["image_id"]].append(person["keypoints"])
     for image in content["images"]:
         needs(image, {"file_name", "width", "height"}, f"{annotations}: image {image['id']}")
-        people = [person["keypoints"] for person in content["annotations"] if person["image_id"] == image["id"]]
-        keypoints = torch.tensor(people, dtype=torch.float64).reshape(-1, len(COCO_17), 3)
+        keypoints = torch.tensor(of_image[image["id"]], dtype=torch.float64).reshape(-1, len(COCO_17), 3)
         keypoints = keypoints[(keypoints[..., 2] > 0).any(dim=1)]
         points, visible = COCO_17.to_skeleton(keypoints[..., :2], keypoints[..., 2] > 0)
         yield f"{Path(image['file_name']).stem}.json", (image["width"], image["height"]), points, visible

@@ -65,7 +65,7 @@ def two_sample_accuracy(
     if n == 0 or min(len(samples[1]) for samples in (real, made)) == 0:
         raise ValueError("the two-sample test needs real and made samples, to train and to score")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         # as many of each kind, so that neither is the better guess
         x = torch.cat([samples[torch.randperm(len(samples))[:n]] for samples in train])
         y = torch.arange(2).repeat_interleave(n).to(x)

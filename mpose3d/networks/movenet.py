@@ -208,7 +208,10 @@ class MoveNet(nn.Module):
 
 
 def _once_each(points: Tensor, scores: Tensor, visible: Tensor, side: Tensor) -> People2D:
-    """People (b, p, ...) with boxes of these sides (b, p), surest first; who is there already is not valid."""
+    """People (b, p, ...) with boxes of these sides (b, p), surest first.
+
+    Not valid is whoever lies where somebody surer does, be that one valid or not.
+    """
     order = scores.sum(-1).argsort(dim=1, descending=True)
     points, scores, visible, side = (in_order(part, order) for part in (points, scores, visible, side))
     apart = (points[:, :, None] - points[:, None]).norm(dim=-1)

@@ -68,10 +68,10 @@ class KeypointNoise:
         joints = joints_px + error * size
         for limbs in (_ARMS, _LEGS):
             exchanged = (uniform(people, 1, 1) < self.swapped) & torch.tensor(limbs, device=device)[:, None]
-            joints = torch.where(exchanged, joints[:, list(SKELETON.mirror)], joints)
+            joints, visible = _from_twins(exchanged, joints, visible)
         if self.inverted > 0:
             inverted = uniform(people, len(SKELETON), 1) < self.inverted
-            joints = torch.where(inverted, joints[:, list(SKELETON.mirror)], joints)
+            joints, visible = _from_twins(inverted, joints, visible)
         visible = visible & (uniform(people, len(SKELETON)) >= self.missing * uniform(people, 1))
         upper = torch.tensor(_UPPER, device=device)
         visible = visible & (upper | (uniform(people, 1) >= self.half))
@@ -84,3 +84,11 @@ class KeypointNoise:
             joints[:, at] = joints[:, pair].mean(1)
             visible[:, at] = visible[:, pair].all(1)
         return joints, visible
+
+
+def _from_twins(
+    those: Bool[Tensor, "n 15 1"], joints: Float[Tensor, "n 15 2"], visible: Bool[Tensor, "n 15"]
+) -> tuple[Float[Tensor, "n 15 2"], Bool[Tensor, "n 15"]]:
+    """Joints that are taken for `those` are their twins of the other side: seen where, and only if, the twin is."""
+    mirror = list(SKELETON.mirror)
+    return torch.where(those, joints[:, mirror], joints), torch.where(those[..., 0], visible[:, mirror], visible)

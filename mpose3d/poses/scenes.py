@@ -40,7 +40,7 @@ class SceneSampler:
         source: gives canonical poses.
         camera: the fixed camera.
         image_size: side of the square image in pixels; roots lie inside it, limbs may not (truncation).
-        people: fewest and most people in a scene.
+        people: fewest and most people drawn for a scene; `crowding` then leaves some of them out.
         height: smallest and largest apparent height of a standing person, as a fraction of the image's side;
             log-uniform, and with it the depth.
         margin: least distance between a root and the border, as a fraction of the image's side.
@@ -133,7 +133,7 @@ class SceneSampler:
         return torch.where(is_free[..., None, None], free, upright)
 
     def _crowded(self, root_px: Tensor, depth: Tensor, valid: Tensor) -> Tensor:
-        """People (b, p) whose root is too close to that of somebody nearer to the camera."""
+        """People (b, p) whose root is too close to that of somebody nearer to the camera, who may be left out too."""
         apart = torch.cdist(root_px, root_px, p=torch.inf)
         # [b, i, j]: j stands before i; equal depths are settled by order
         place = torch.arange(depth.shape[1], device=depth.device)

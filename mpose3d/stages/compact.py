@@ -57,7 +57,9 @@ class CompactStage(Stage):
             if data is None:
                 raise ValueError("the trunk starts from pictures of a data module: without one give `start_batches: 0`")
             batches = islice(data.train_dataloader(), self.start_batches)
-            self.network.start_from(self.teacher, [data.on_after_batch_transfer(batch, 0).image for batch in batches])
+            # some data is made where the trainer will be, and the networks are not there yet
+            images = [data.on_after_batch_transfer(batch, 0).image.to(self.device) for batch in batches]
+            self.network.start_from(self.teacher, images)
 
     def _step(self, batch: Photographs, split: str) -> Tensor:
         with torch.no_grad():

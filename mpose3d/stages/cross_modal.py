@@ -27,7 +27,7 @@ ScoredBatch = Scenes | RenderedScenes | Photographs | AnnotatedPhotographs
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the terms; a term of weight 0 is not computed.
+    """Weights of the terms.
 
     distl, distl_root: L_distl and the roots, against the teacher's parse.
     recon_maps: F(G(m_syn)) against m_syn. The other recon terms: the people of H(G(m_syn)) against the scene's, their

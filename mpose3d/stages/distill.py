@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from mpose3d.sample import Photographs
 from mpose3d.stages.cross_modal import CrossModalStage
 
 
 class DistillStage(CrossModalStage):
-    """L_distl on unlabelled images. Trains H; E, F and Psi are frozen, and G does not take part."""
+    """L_distl on unlabelled images. Trains H; E, F and Psi are frozen, and G and an H' beside H do not take part."""
 
     frozen: ClassVar[tuple[str, ...]] = ("teacher", "network.psi", "network.g")
+
+    def frozen_networks(self) -> Iterable[nn.Module]:
+        h, h_of_g = self.network.h, self.network.h_of_g
+        return (*super().frozen_networks(), *([] if h_of_g is h else [h_of_g]))
 
     def training_step(self, batch: Photographs, batch_idx: int) -> Tensor:
         v = self.teacher.encode(batch.image)

@@ -234,11 +234,20 @@ def test_bvh_of_two_people_and_of_other_channels(tmp_path: Path) -> None:
             read_motion_capture(path)
 
 
-def test_acclaim_in_radians_is_refused(shared_data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("angle deg", "angle rad", "angles in rad, only deg is read"),
+        ("order TX TY TZ RX RY RZ", "order TX TY TZ RZ RY RX", "root order TX TY TZ RZ RY RX, only TX TY TZ RX RY RZ"),
+    ],
+)
+def test_acclaim_of_other_angles_is_refused(
+    shared_data: Path, tmp_path: Path, old: str, new: str, message: str
+) -> None:
     samples = shared_data / "mocap" / "raw_samples"
-    (tmp_path / "02.asf").write_text((samples / "02.asf").read_text().replace("angle deg", "angle rad"))
+    (tmp_path / "02.asf").write_text((samples / "02.asf").read_text().replace(old, new))
     (tmp_path / "02_01.amc").write_text((samples / "02_01.amc").read_text())
-    with pytest.raises(ValueError, match="angles in rad, only deg is read"):
+    with pytest.raises(ValueError, match=message):
         read_motion_capture(tmp_path / "02_01.amc")
 
 

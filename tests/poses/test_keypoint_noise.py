@@ -76,7 +76,11 @@ def test_pelvis_and_neck_may_be_joints_like_others(generator):
 
 
 def test_what_was_hidden_stays_hidden(generator):
+    """Wherever a hidden joint was, no joint is seen; and one that is taken for its twin is as visible as that."""
     joints, visible = people(generator)
     visible[:, 3] = False
-    _, seen = KeypointNoise()(joints, visible, generator)
-    assert not seen[:, 3].any()
+    noise = KeypointNoise(**NONE | {"swapped": 0.3, "inverted": 0.3}, midpoints=False)
+    noisy, seen = noise(joints, visible, generator)
+    there = (noisy == joints[:, 3, None]).all(-1)
+    assert there[:, SKELETON.mirror[3]].any() and not (there & seen).any()
+    assert torch.equal(seen, ~there)

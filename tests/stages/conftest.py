@@ -61,7 +61,7 @@ def tiny_stage(name: str, **arguments: Any):
     if name == "compact":
         return CompactStage(SmallTeacher(width=8).eval(), **{"rank": 2, "start_batches": 1} | arguments)
     stage = {"distill": DistillStage, "phase1": Phase1Stage, "phase2": Phase2Stage}[name]
-    return stage(SmallTeacher(width=8), tiny_network(), **arguments)
+    return stage(SmallTeacher(width=8), tiny_network(**arguments.pop("network", {})), **arguments)
 
 
 def tiny_data(name: str):

@@ -283,13 +283,21 @@ def test_weights_of_another_type_are_refused(precision, trainer):
 
 @pytest.mark.parametrize(
     "name, arguments",
-    [("aae", {}), ("aae", _PENALISED), ("phase1", {}), ("phase2", {})],
-    ids=["aae", "aae-penalised", "phase1", "phase2"],
+    [
+        ("aae", {}),
+        ("aae", _PENALISED),
+        ("distill", {"network": {"shared": False}}),
+        ("phase1", {}),
+        ("phase1", {"network": {"shared": False}}),
+        ("phase2", {}),
+    ],
+    ids=["aae", "aae-penalised", "distill-H-and-H'", "phase1", "phase1-H-and-H'", "phase2"],
 )
 def test_two_processes_hold_the_same_weights(name, arguments, trainer, tmp_path):
     """Distributed data parallel over gloo, as on a cluster; the processes see different batches."""
     stage = tiny_stage(name, **arguments)
-    fit = trainer(strategy="ddp_fork", devices=2, callbacks=[_WeightsOfEveryRank(str(tmp_path))])
+    # a network that takes no part is only missed at the second step
+    fit = trainer(strategy="ddp_fork", devices=2, max_epochs=3, callbacks=[_WeightsOfEveryRank(str(tmp_path))])
     fit.fit(stage, tiny_data(name))
     one, two = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
     assert one["losses"] != two["losses"]
