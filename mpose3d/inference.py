@@ -68,7 +68,7 @@ class PeopleReader:
         threshold: least score of a person: the probability of a root, by keypoints see `teacher_people`. By default
             that of the teacher.
         turned: by keypoints, show the teacher the image in all four positions (`teacher_people`).
-        refine: by keypoints, steps of refinement (`KeypointLifter.forward`).
+        refine: by keypoints, steps of refinement (`KeypointLifter.forward`), by default `SEEN_REFINE`.
         chooser: by keypoints, chooses the joints of the teacher's people again, in eager mode.
         backend, precision: see `accelerate`; "keypoints" runs the teacher by them.
     """
@@ -82,7 +82,7 @@ class PeopleReader:
         max_people: int = 20,
         threshold: float | None = None,
         turned: bool = False,
-        refine: int = SEEN_REFINE,
+        refine: int | None = None,
         backend: Backend = "eager",
         precision: Precision = "float32",
         chooser: PeakChooser | None = None,
@@ -92,18 +92,18 @@ class PeopleReader:
                 f"the pathway {pathway!r} does not go through a {type(network).__name__}: keypoints takes the weights "
                 "of the stage lifter, the others those of distill, phase1 or phase2"
             )
-        if min(max_people, 1 if teacher_size is None else teacher_size) < 1 or refine < 0:
+        if min(max_people, 1 if teacher_size is None else teacher_size) < 1 or (refine or 0) < 0:
             raise ValueError(
                 f"max_people ({max_people}) and teacher_size ({teacher_size}) are at least 1, "
                 f"refine ({refine}) is at least 0"
             )
-        if pathway != "keypoints" and (turned or refine not in (0, SEEN_REFINE)):
+        if pathway != "keypoints" and (turned or refine is not None):
             raise ValueError(f"turned and refine are of the pathway 'keypoints', {pathway!r} has no use for them")
         self.teacher, self.network = teacher.eval(), network.eval()
         self.pathway = pathway
         self.max_people = max_people
         self.threshold = teacher.threshold if threshold is None else threshold
-        self.turned, self.refine = turned, refine
+        self.turned, self.refine = turned, SEEN_REFINE if refine is None else refine
         if chooser is not None and (pathway != "keypoints" or chooser.layout is not teacher.layout):
             raise ValueError(
                 f"a chooser of the joints of {chooser.layout.name} needs the pathway 'keypoints' and a teacher with "
@@ -271,7 +271,7 @@ def infer(
     threshold: float | None = None,
     turned: bool | None = None,
     scales: list[float] | None = None,
-    refine: int = SEEN_REFINE,
+    refine: int | None = None,
     chooser: str | None = None,
     video_step: int = 1,
     overlay: bool = True,
@@ -303,7 +303,8 @@ def infer(
         scales: the default teacher reads the photograph at these multiples of `teacher_size` and averages the joints
             (`MoveNet`), by default 1, 0.5 and 1.5; `--scales "[1]"` is a quarter of the work. Another teacher has its
             own `--teacher.scales`, or none.
-        refine: by "keypoints", steps by which each person is fitted to the joints seen after the network has read them.
+        refine: by "keypoints", steps by which each person is fitted to the joints seen after the network has read them,
+            by default 1.
         chooser: by "keypoints", `network.safetensors` of the stage `chooser` that was trained with the teacher: chooses
             each person's joints again among the peaks of its maps.
         video_step: read one frame in so many of a video.

@@ -48,7 +48,7 @@ def lift_people(
     visible: Bool[Tensor, "n 15"],
     picture: Int[Tensor, " n"],
     cameras: Sequence[Camera],
-    refine: int = REFINE,
+    refine: int | None = None,
 ) -> People:
     """2D people of several pictures -> the same people in 3D, in their order.
 
@@ -61,7 +61,7 @@ def lift_people(
         visible: whom there are too few joints of (`enough_joints`) comes out as somebody, somewhere.
         picture: which of `cameras` each person is seen by.
         cameras: one for each picture, any.
-        refine: see `KeypointLifter.forward`.
+        refine: see `KeypointLifter.forward`; by default `REFINE` steps.
 
     Returns:
         People in the camera space (mm) and in pixels of their own pictures, on the device of the network.
@@ -71,7 +71,7 @@ def lift_people(
     """
     parameter = next(network.parameters())
     maps = isinstance(network, CrossModalNetwork)
-    if maps and refine not in (0, REFINE):
+    if maps and refine is not None:
         raise ValueError("refine is of people who are lifted through keypoints, maps have no use for it")
     # every picture is seen as one and the same camera would have seen it: the rays are what counts
     one = network.representation.camera if maps else _ONE_CAMERA
@@ -85,7 +85,7 @@ def lift_people(
         people = _through_maps(network, joints, visible, picture, len(cameras))
     else:
         parts = zip(joints.split(_PEOPLE), visible.split(_PEOPLE), strict=True)
-        people = _concatenated([network(*part, one, refine) for part in parts])
+        people = _concatenated([network(*part, one, REFINE if refine is None else refine) for part in parts])
     return people._replace(joints_px=((people.joints_px.double().cpu() - shift) / ratio).to(parameter.device))
 
 
@@ -163,7 +163,7 @@ def lift(
     weights: str | None = None,
     threshold: float = 0.0,
     focal_ratio: float = FOCAL_RATIO,
-    refine: int = REFINE,
+    refine: int | None = None,
     device: str = "cpu",
 ) -> None:
     """2D people of any detector -> 3D people: COCO results, OpenPose JSON or npz in, npz or JSON out.
@@ -181,7 +181,8 @@ def lift(
         weights: the network; default: those that ship.
         threshold: least confidence of a joint.
         focal_ratio: focal length over the longer side of a picture, where it is known.
-        refine: through keypoints, steps by which each person is fitted to the joints after the network has read them.
+        refine: through keypoints, steps by which each person is fitted to the joints after the network has read them,
+            by default 3.
         device: where to run, "cpu" or "cuda".
     """
     place = Path(out)
@@ -189,7 +190,7 @@ def lift(
         raise ValueError(f"--out {out}: expected FILE.npz, or a folder for a JSON of each picture")
     if not 0 < focal_ratio < math.inf:
         raise ValueError(f"--focal_ratio is focal length over picture side, a number above 0, not {focal_ratio}")
-    if refine < 0:
+    if refine is not None and refine < 0:
         raise ValueError(f"--refine is a number of steps, not {refine}")
     given = with_sizes(read_keypoints(keypoints, layout, threshold), size, images)
     pictures = [_with_enough_joints(picture) for picture in given]
@@ -229,7 +230,7 @@ def lift_pictures(
     network: KeypointLifter | CrossModalNetwork,
     pictures: Sequence[PictureKeypoints],
     focal_ratio: float = FOCAL_RATIO,
-    refine: int = REFINE,
+    refine: int | None = None,
 ) -> list[PhotographPeople]:
     """2D people of pictures whose sizes are known -> the same people in 3D, all of them, in their order.
 

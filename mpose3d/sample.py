@@ -14,7 +14,7 @@ class Photographs(NamedTuple):
     """Unlabelled images: float RGB in [0, 1], square, with the index of each in its data set."""
 
     image: Float[Tensor, "b 3 h w"]
-    index: Int[Tensor, b]
+    index: Int[Tensor, " b"]
 
 
 class LabelledPhotographs(NamedTuple):
@@ -51,7 +51,7 @@ class AnnotatedPhotographs(NamedTuple):
     """
 
     image: Float[Tensor, "b 3 h w"]
-    index: Int[Tensor, b]
+    index: Int[Tensor, " b"]
     scale: Float[Tensor, "b 2"]
     offset: Float[Tensor, "b 2"]
     points: Float[Tensor, "b p J 2"]

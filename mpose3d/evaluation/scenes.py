@@ -11,7 +11,7 @@ from mpose3d.geometry.camera import Camera
 from mpose3d.lifting import Through, lift_people, read_lifter
 from mpose3d.metrics.modules import MPJPE, MRPE, PMPJPE
 from mpose3d.networks.backends import known_device
-from mpose3d.networks.keypoint_lifter import REFINE, enough_joints
+from mpose3d.networks.keypoint_lifter import enough_joints
 from mpose3d.poses.artificial import MotionCapturePoses
 from mpose3d.poses.scenes import SceneSampler
 from mpose3d.skeleton import SKELETON
@@ -35,7 +35,7 @@ def evaluate_scenes(
     weights: str | None = None,
     layout: str = "mupots",
     body_models: Path | None = None,
-    refine: int = REFINE,
+    refine: int | None = None,
     device: str = "cpu",
     out: Path | None = None,
 ) -> None:

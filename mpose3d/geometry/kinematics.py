@@ -37,6 +37,8 @@ _SINGULAR = 0.01
 
 _PARENTS = tuple(SKELETON.parents)
 _TORSO = SKELETON.indices("neck", "r_hip", "l_hip")
+#: joints whose direction is not free: the mirror image of their twin, through the midpoint that is their parent
+DETERMINED = {SKELETON.index(f"l_{name}"): SKELETON.index(f"r_{name}") for name in ("hip", "shoulder")}
 
 
 def _levels() -> list[tuple[int, ...]]:

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mpose3d.geometry.constants import constant, like, take
-from mpose3d.geometry.kinematics import canonical_to_local, limb_directions, local_to_canonical
+from mpose3d.geometry.kinematics import DETERMINED, canonical_to_local, limb_directions, local_to_canonical
 from mpose3d.geometry.precision import normalize
 from mpose3d.networks.saved import SavedNetwork
 from mpose3d.networks.weights import load_weights, read_weights
@@ -36,7 +36,6 @@ _LIMBS = {
 }
 _FREE = tuple(j for joints in _LIMBS.values() for j in joints)
 _NECK, _R_HIP = SKELETON.indices("neck", "r_hip")
-_DETERMINED = {SKELETON.index(f"l_{name}"): SKELETON.index(f"r_{name}") for name in ("hip", "shoulder")}
 
 
 def _paths() -> tuple[tuple[float, ...], ...]:
@@ -145,7 +144,7 @@ def _local_pose(free: Tensor) -> Tensor:
     # the hips stay in the plane YZ
     directions[..., _R_HIP, 0] = 0
     directions[..., _NECK, 2] = 1
-    for joint, twin in _DETERMINED.items():
+    for joint, twin in DETERMINED.items():
         directions[..., joint, :] = -directions[..., twin, :]
     return canonical_to_local(like(_PATHS, free) @ normalize(directions)) * _lengths(directions)
 

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Protocol
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
@@ -93,6 +94,21 @@ class ArtificialPoses:
         return local_to_canonical(p_l)
 
 
+def local_poses(poses: Float[Tensor, "n 15 3"], what: str) -> Float[Tensor, "n 15 3"]:
+    """Local poses p_l of poses of any lengths.
+
+    Raises:
+        ValueError: a limb has no length, in poses that the message calls `what`.
+    """
+    p_l = canonical_to_local(canonicalize(poses)[0])
+    missing = p_l.square().sum(-1) < 0.5
+    missing[:, SKELETON.root] = False
+    if missing.any():
+        joints = ", ".join(name for name, gone in zip(SKELETON.names, missing.any(0).tolist(), strict=True) if gone)
+        raise ValueError(f"{what}: {int(missing.any(-1).sum())} poses have limbs of no length, at {joints}")
+    return p_l
+
+
 class MotionCapturePoses:
     """Poses of real people, unpaired with any image, with their bones set to the lengths of `SKELETON`.
 
@@ -113,15 +129,9 @@ class MotionCapturePoses:
             raise ValueError(
                 f"motion capture has {int((~poses.isfinite()).any(-1).any(-1).sum())} poses with NaN or inf"
             )
-        p_c, _ = canonicalize(poses)
-        local = canonical_to_local(p_c)
-        missing = (local.square().sum(-1) < 0.5).any(0)
-        missing[SKELETON.root] = False
-        if missing.any():
-            joints = ", ".join(name for name, gone in zip(SKELETON.names, missing.tolist(), strict=True) if gone)
-            raise ValueError(f"motion capture has limbs of no length, at {joints}")
+        local = local_poses(poses, "motion capture")
         if mirror:
-            local = torch.cat([local, canonical_to_local(mirrored(p_c))])
+            local = torch.cat([local, canonical_to_local(mirrored(local_to_canonical(local)))])
         self.recombine, self.interpolate = recombine, interpolate
         self._local = local.float()
 

@@ -19,6 +19,7 @@ import yaml
 from torch import Tensor
 
 from mpose3d.geometry.constants import constant, like, take
+from mpose3d.geometry.kinematics import DETERMINED
 from mpose3d.geometry.precision import full_precision, normalize
 from mpose3d.skeleton import SKELETON
 
@@ -111,9 +112,7 @@ DEFAULT_RANGES: Mapping[str, JointRange] = {
 }
 
 _CIRCLE = "r_hip"
-# Joints whose direction is not free: the mirror image of their twin, through the midpoint that is their parent.
-_DETERMINED = {SKELETON.index(f"l_{name}"): SKELETON.index(f"r_{name}") for name in ("hip", "shoulder")}
-_LEFT = tuple(j for j, name in enumerate(SKELETON.names) if name.startswith("l_") and j not in _DETERMINED)
+_LEFT = tuple(j for j, name in enumerate(SKELETON.names) if name.startswith("l_") and j not in DETERMINED)
 _NECK = SKELETON.index("neck")
 
 
@@ -185,7 +184,7 @@ class JointLimits:
         beyond = torch.where(direction.square().sum(-1) > 0.5, beyond, torch.inf)
         result = p_l.new_full(p_l.shape[:-1], -torch.inf)
         result[..., self._joints] = beyond
-        for joint, twin in _DETERMINED.items():
+        for joint, twin in DETERMINED.items():
             result[..., joint] = result[..., twin]
         return result
 
@@ -217,7 +216,7 @@ class JointLimits:
         border = (like(self._axes, p_l) @ border[..., None]).squeeze(-1) * rows.norm(dim=-1, keepdim=True)
         rows = torch.where(outside[..., None], border, rows)
         clamped = p_l.index_copy(-2, constant(self._joints, p_l.device), rows)
-        twins, determined = tuple(_DETERMINED.values()), constant(tuple(_DETERMINED), p_l.device)
+        twins, determined = tuple(DETERMINED.values()), constant(tuple(DETERMINED), p_l.device)
         return clamped.index_copy(-2, determined, -take(clamped, twins))
 
     def inside(self, p_l: Tensor) -> Tensor:
@@ -240,7 +239,7 @@ class JointLimits:
         p_l = draw.new_zeros(n, len(SKELETON), 3)
         p_l[:, self._joints] = (like(self._axes, draw) @ spherical[..., None]).squeeze(-1)
         p_l[:, _NECK, 2] = 1
-        for joint, twin in _DETERMINED.items():
+        for joint, twin in DETERMINED.items():
             p_l[:, joint] = -p_l[:, twin]
         return p_l
 

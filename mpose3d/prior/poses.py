@@ -13,8 +13,9 @@ from torch import Tensor
 from mpose3d import assets
 from mpose3d.data.mocap import read_motion_capture, split_clips
 from mpose3d.files import whole_or_none
-from mpose3d.geometry.kinematics import canonical_to_local, canonicalize, local_to_canonical
+from mpose3d.geometry.kinematics import canonical_to_local, local_to_canonical
 from mpose3d.networks.autoencoder import PoseAutoEncoder
+from mpose3d.poses.artificial import local_poses
 from mpose3d.skeleton import SKELETON
 
 #: poses at a time: what is worked on stays in the processor's cache
@@ -37,17 +38,7 @@ def read(
         clips = split_clips(clips, held_out, split_seed)[1]
         if not clips:
             raise ValueError(f"--held_out {held_out} holds out nothing of {path}")
-    return {name: _canonical(poses, f"{path} ({name})") for name, poses in clips.items()}
-
-
-def _canonical(poses: Tensor, what: str) -> Tensor:
-    p_l = canonical_to_local(canonicalize(poses)[0])
-    missing = p_l.square().sum(-1) < 0.5
-    missing[:, SKELETON.root] = False
-    if missing.any():
-        joints = ", ".join(name for name, gone in zip(SKELETON.names, missing.any(0).tolist(), strict=True) if gone)
-        raise ValueError(f"{what}: {int(missing.any(-1).sum())} poses have limbs of no length, at {joints}")
-    return local_to_canonical(p_l)
+    return {name: local_to_canonical(local_poses(poses, f"{path} ({name})")) for name, poses in clips.items()}
 
 
 def write_poses(path: Path, count: int, batches: Iterable[Tensor]) -> None:

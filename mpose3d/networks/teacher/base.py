@@ -105,6 +105,10 @@ class Teacher(nn.Module, ABC):
         self.set_submodule(name, self.normalise.folded(convolution))
         self.normalise = Normalise()
 
+    def _without_background(self, pafs: Tensor, heatmaps: Tensor) -> HMPAF:
+        """The maps of a stage, as OpenPose and its kin order them; the background's heatmap is the last."""
+        return HMPAF(heatmaps[:, : len(self.layout)], pafs)
+
     def people(self, maps: HMPAF) -> People2D:
         """k_q: what `forward` gives -> people, grouped from the peaks."""
         return parse(maps, self.layout, self.stride, threshold=self.peak)

@@ -87,7 +87,7 @@ class LightweightOpenPose(Teacher):
         for i in (1, 2, 3):
             x = _relu(f[f"conv5_{i}_CPM_L1"](x))
         pafs, heatmaps = (f[f"conv5_5_CPM_{b}"](_relu(f[f"conv5_4_CPM_{b}"](x))) for b in ("L1", "L2"))
-        coarse = self._without_background(heatmaps, pafs)
+        coarse = self._without_background(pafs, heatmaps)
 
         x = torch.cat([pafs, heatmaps, v], dim=1)
         for i in range(1, _BLOCKS + 1):
@@ -96,10 +96,7 @@ class LightweightOpenPose(Teacher):
             x = _relu(f[f"{block}/3x3"](squeezed))
             x = squeezed + _relu(f[f"{block}/3x3/2"](x))
         pafs, heatmaps = (f[f"Mconv7_stage2_{b}"](_relu(f[f"Mconv6_stage2_{b}"](x))) for b in ("L1", "L2"))
-        return [coarse, self._without_background(heatmaps, pafs)]
-
-    def _without_background(self, heatmaps: Tensor, pafs: Tensor) -> HMPAF:
-        return HMPAF(heatmaps[:, : len(self.layout)], pafs)
+        return [coarse, self._without_background(pafs, heatmaps)]
 
 
 def _conv3x3(channels: int, out: int, dilation: int = 1) -> nn.Conv2d:

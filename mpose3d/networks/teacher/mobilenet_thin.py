@@ -75,7 +75,7 @@ class MobilenetThin(Teacher):
         x = v
         for stage in range(1, _STAGES + 1):
             pafs, heatmaps = (self._branch(f"Openpose/MConv_Stage{stage}_{branch}", x) for branch in ("L1", "L2"))
-            outputs.append(HMPAF(heatmaps[:, : len(self.layout)], pafs))
+            outputs.append(self._without_background(pafs, heatmaps))
             x = torch.cat([pafs, heatmaps, v], dim=1)
         return outputs
 

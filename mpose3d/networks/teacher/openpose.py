@@ -129,9 +129,6 @@ class OpenPose(Teacher):
             outputs.append(x)
         return outputs
 
-    def _without_background(self, pafs: Tensor, heatmaps: Tensor) -> HMPAF:
-        return HMPAF(heatmaps[:, : len(self.layout)], pafs)
-
 
 def _without_skip(tensors: dict[str, Tensor], channels: int, path: str) -> dict[str, Tensor]:
     """Leave out what the released first layers of stage 2 read of the trunk: the last 128 channels."""
