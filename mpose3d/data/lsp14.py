@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mpose3d.data.smpl import smpl_body
 from mpose3d.data.threedpw import ThreeDPWSequence
 from mpose3d.skeleton import LSP_14
 
@@ -18,7 +19,7 @@ _ROWS = (
     "l_shoulder", "l_elbow", "l_wrist", "r_shoulder", "r_elbow", "r_wrist",
 )  # fmt: skip
 
-_GENDERS = {"m": "MALE", "f": "FEMALE"}
+_WHERE = "DIR/J_regressor_h36m.npy from the data of https://github.com/nkolot/SPIN, beside DIR/smpl with the models"
 
 
 def regress_lsp14(sequence: ThreeDPWSequence, body_models: Path | str | None) -> Float[Tensor, "f p 14 3"]:
@@ -32,36 +33,16 @@ def regress_lsp14(sequence: ThreeDPWSequence, body_models: Path | str | None) ->
         ImportError: the package smplx is missing.
         FileNotFoundError: a file is missing; says what to get and where to put it.
     """
-    try:
-        import smplx
-    except ImportError as error:
-        raise ImportError("the 14 joints of 3DPW need the package smplx: pip install 'mpose3d[smpl]'") from error
     if body_models is None:
-        raise FileNotFoundError(f"the 14 joints of 3DPW come from SMPL meshes: give a folder DIR; {_what('DIR')}")
+        raise FileNotFoundError(f"the 14 joints of 3DPW come from SMPL meshes: give a folder DIR, with {_WHERE}")
     root = Path(body_models)
-    wanted = [root / "smpl" / f"SMPL_{_GENDERS[gender]}.pkl" for gender in sequence.genders]
-    for path in (*wanted, root / "J_regressor_h36m.npy"):
-        if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such file; {_what(root)}")
+    file = root / "J_regressor_h36m.npy"
+    if not file.is_file():
+        raise FileNotFoundError(f"{file}: no such file; expected {_WHERE}")
     rows = [_ROWS.index(name) for name in LSP_14.names]
-    regressor = torch.from_numpy(np.load(root / "J_regressor_h36m.npy")[rows]).float()
-
+    regressor = torch.from_numpy(np.load(file)[rows]).float()
     actors = []
-    for p, model in enumerate(wanted):
-        pose = sequence.poses[:, p].float()
-        with torch.no_grad():
-            mesh = smplx.SMPL(str(model), batch_size=len(pose))(
-                global_orient=pose[:, :3],
-                body_pose=pose[:, 3:],
-                betas=sequence.betas[p].float().expand(len(pose), -1),
-                transl=sequence.trans[:, p].float() / 1000,
-            )
-        actors.append(1000 * regressor @ mesh.vertices)
+    for p, gender in enumerate(sequence.genders):
+        body = smpl_body(sequence.poses[:, p], sequence.betas[p], sequence.trans[:, p] / 1000, gender, root)
+        actors.append(1000 * regressor @ body.vertices)
     return torch.stack(actors, dim=1).double()
-
-
-def _what(root: Path | str) -> str:
-    return (
-        f"expected {root}/smpl/SMPL_MALE.pkl and SMPL_FEMALE.pkl from https://smpl.is.tue.mpg.de, and "
-        f"{root}/J_regressor_h36m.npy from the data of https://github.com/nkolot/SPIN"
-    )

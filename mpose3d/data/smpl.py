@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
+
+if TYPE_CHECKING:
+    from smplx.utils import SMPLOutput
 
 #: Vertex at the top of the head in SMPL and SMPL+H meshes (Bogo et al., "Keep it SMPL", ECCV 2016, released code).
 HEAD_TOP_VERTEX = 411
@@ -15,10 +20,10 @@ _WHERE = (
 )
 
 
-def smpl_joints(
-    poses: np.ndarray, betas: np.ndarray, translation: np.ndarray, gender: str, body_models: Path | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Joints (T, 24, 3) and top of the head (T, 3), in mm, of a body in T poses.
+def smpl_body(
+    poses: ArrayLike, betas: ArrayLike, translation: ArrayLike, gender: str, body_models: Path | None
+) -> SMPLOutput:
+    """The body in T poses, in metres: `joints` (T, 24 or more, 3), `vertices` (T, 6890, 3).
 
     Args:
         poses: (T, 72) axis-angle of the 24 joints, radians.
@@ -41,13 +46,16 @@ def smpl_joints(
     model = Path(body_models) / "smpl" / f"SMPL_{gender.upper()}.pkl"
     if not model.is_file():
         raise FileNotFoundError(f"{model}: no such SMPL model; expected {_WHERE}")
-    body = smplx.SMPL(str(model), batch_size=len(poses))
-    pose = torch.as_tensor(np.asarray(poses, dtype=np.float32))
+    pose, shape, place = (torch.as_tensor(np.asarray(part, dtype=np.float32)) for part in (poses, betas, translation))
     with torch.no_grad():
-        out = body(
-            global_orient=pose[:, :3],
-            body_pose=pose[:, 3:],
-            betas=torch.as_tensor(np.asarray(betas, dtype=np.float32)[None, :10]).expand(len(pose), -1),
-            transl=torch.as_tensor(np.asarray(translation, dtype=np.float32)),
+        return smplx.SMPL(str(model), batch_size=len(pose))(
+            global_orient=pose[:, :3], body_pose=pose[:, 3:], betas=shape[:10].expand(len(pose), -1), transl=place
         )
-    return 1000 * out.joints[:, :24].numpy(), 1000 * out.vertices[:, HEAD_TOP_VERTEX].numpy()
+
+
+def smpl_joints(
+    poses: ArrayLike, betas: ArrayLike, translation: ArrayLike, gender: str, body_models: Path | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Joints (T, 24, 3) and top of the head (T, 3) in mm; all else as `smpl_body`."""
+    body = smpl_body(poses, betas, translation, gender, body_models)
+    return 1000 * body.joints[:, :24].numpy(), 1000 * body.vertices[:, HEAD_TOP_VERTEX].numpy()

@@ -17,6 +17,9 @@ import cv2
 import numpy as np
 import scipy.io
 
+from mpose3d.data.smpl import HEAD_TOP_VERTEX
+from mpose3d.skeleton import SMPL_24
+
 JOINTS_15 = (
     "head_top", "neck", "r_shoulder", "r_elbow", "r_wrist", "l_shoulder", "l_elbow", "l_wrist",
     "r_hip", "r_knee", "r_ankle", "l_hip", "l_knee", "l_ankle", "pelvis",
@@ -227,6 +230,23 @@ def write_mocap(root: Path) -> Path:
     write_bvh(root / "walks" / "walk_2.bvh")
     write_bvh(root / "jumps" / "jump.bvh", frames=2)
     return root
+
+
+def write_smpl_model(path: Path) -> None:
+    """A body of 6890 vertices at its own joints, and one at the top of the head."""
+    vertices, regressor = np.zeros((6890, 3)), np.zeros((24, 6890))
+    for j, name in enumerate(SMPL_24.names):
+        vertices[j], regressor[j, j] = STANDING.get(name, np.zeros(3)) / 1000, 1
+    vertices[HEAD_TOP_VERTEX] = STANDING["head_top"] / 1000
+    weights = np.zeros((6890, 24))
+    weights[:, 0] = 1
+    content = {
+        "v_template": vertices, "shapedirs": np.zeros((6890, 3, 10)), "posedirs": np.zeros((6890, 3, 207), np.float32),
+        "J_regressor": regressor, "weights": weights, "f": np.zeros((1, 3), np.int64),
+        "kintree_table": np.array([[-1, *range(23)], list(range(24))]),
+    }  # fmt: skip
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(pickle.dumps(content))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 from pathlib import Path
 
@@ -12,10 +11,9 @@ import torch
 
 from mpose3d.data.bvh import read_bvh
 from mpose3d.data.mocap import read_motion_capture, split_clips
-from mpose3d.data.smpl import HEAD_TOP_VERTEX
 from mpose3d.geometry.kinematics import canonicalize
-from mpose3d.skeleton import MUPOTS_17, SKELETON, SMPL_24
-from tests.data.official_layouts import JOINTS_15, STANDING, standing, write_bvh, write_mocap
+from mpose3d.skeleton import MUPOTS_17, SKELETON
+from tests.data.official_layouts import JOINTS_15, STANDING, standing, write_bvh, write_mocap, write_smpl_model
 
 _SHORTS = {"shoulder": "SHO", "elbow": "ELB", "wrist": "WRI", "knee": "KNE", "ankle": "ANK"}
 
@@ -161,23 +159,6 @@ def test_amass_through_smpl(tmp_path: Path, gender: str | bytes) -> None:
     expected = torch.tensor(standing(2), dtype=torch.float32)
     expected[1] = expected[0]
     torch.testing.assert_close(poses, expected + 1000, atol=0.1, rtol=0)
-
-
-def write_smpl_model(path: Path) -> None:
-    """A body of 6890 vertices at its own joints, and one at the top of the head."""
-    vertices, regressor = np.zeros((6890, 3)), np.zeros((24, 6890))
-    for j, name in enumerate(SMPL_24.names):
-        vertices[j], regressor[j, j] = STANDING.get(name, np.zeros(3)) / 1000, 1
-    vertices[HEAD_TOP_VERTEX] = STANDING["head_top"] / 1000
-    weights = np.zeros((6890, 24))
-    weights[:, 0] = 1
-    content = {
-        "v_template": vertices, "shapedirs": np.zeros((6890, 3, 10)), "posedirs": np.zeros((6890, 3, 207), np.float32),
-        "J_regressor": regressor, "weights": weights, "f": np.zeros((1, 3), np.int64),
-        "kintree_table": np.array([[-1, *range(23)], list(range(24))]),
-    }  # fmt: skip
-    path.parent.mkdir(parents=True)
-    path.write_bytes(pickle.dumps(content))
 
 
 def test_amass_without_model_files_says_what_to_get(tmp_path: Path) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from mpose3d.data.lsp14 import regress_lsp14
+from mpose3d.data.smpl import HEAD_TOP_VERTEX
 from mpose3d.data.threedpw import ThreeDPWDataModule, find_sequences, read_sequence
 from mpose3d.sample import AnnotatedPhotographs
-from tests.data.official_layouts import python2_pickle, threedpw_content
+from mpose3d.skeleton import LSP_14, SMPL_24
+from tests.data.official_layouts import STANDING, python2_pickle, threedpw_content, write_smpl_model
 
 
 def test_fields_are_those_of_the_file(threedpw_root: Path) -> None:
@@ -145,3 +149,24 @@ def test_smpl_joints_without_model_files(threedpw_root: Path, tmp_path: Path) ->
     sequence = read_sequence(find_sequences(threedpw_root)[0])
     with pytest.raises(FileNotFoundError, match=r"SMPL_MALE\.pkl: no such SMPL model"):
         sequence.smpl_joint_positions(tmp_path)
+
+
+def test_14_joints_are_those_of_the_meshes(threedpw_root: Path, tmp_path: Path) -> None:
+    """Bodies at rest, each where it was moved to, through a regressor that takes vertices as they are."""
+    pytest.importorskip("smplx")
+    for gender in ("MALE", "FEMALE"):
+        write_smpl_model(tmp_path / "smpl" / f"SMPL_{gender}.pkl")
+    sequence = read_sequence(find_sequences(threedpw_root)[0])
+    sequence = replace(sequence, poses=torch.zeros_like(sequence.poses), betas=torch.zeros_like(sequence.betas))
+    with pytest.raises(FileNotFoundError, match=r"J_regressor_h36m\.npy: no such file; expected .*SPIN"):
+        regress_lsp14(sequence, tmp_path)
+    vertices = {name: j for j, name in enumerate(SMPL_24.names)} | {"head_top": HEAD_TOP_VERTEX}
+    legs = [f"{side}_{joint}" for side in "lr" for joint in ("hip", "knee", "ankle")]
+    arms = [f"{side}_{joint}" for side in "lr" for joint in ("shoulder", "elbow", "wrist")]
+    regressor = np.zeros((17, 6890))
+    for row, name in enumerate(["pelvis", *legs, "spine", "neck", "nose", "head_top", *arms]):
+        regressor[row, vertices.get(name, 0)] = 1
+    np.save(tmp_path / "J_regressor_h36m.npy", regressor)
+    joints = regress_lsp14(sequence, tmp_path)
+    expected = np.stack([STANDING.get(name, np.zeros(3)) for name in LSP_14.names]) + sequence.trans.numpy()[:, :, None]
+    np.testing.assert_allclose(joints, expected, atol=0.1)
