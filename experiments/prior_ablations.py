@@ -107,7 +107,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--motion_capture", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("out/ablations"))
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW", help=f"of {list(ROWS)}")
+    rows = f"of {', '.join(ROWS)}".replace("%", "%%")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW", help=rows)
     parser.add_argument("--epochs", type=int, default=8, help="of 500 steps")
     arguments, extra = parser.parse_known_args()
     out = arguments.out

@@ -57,7 +57,14 @@ def main(args: list[str] | None = None) -> int:
     try:
         if args and args[0] in TRAINING:
             return _train(args)
+        known = [*TRAINING, *dict.fromkeys(words.split()[0] for words in COMMANDS)]
+        if args and not args[0].startswith("-") and args[0] not in known:
+            print(f"mpose3d: no command {args[0]!r}, expected one of {', '.join(known)}", file=sys.stderr)
+            return 2
         return _run(args)
+    except ArgumentError as error:
+        print(f"mpose3d: {_one_line(error)}", file=sys.stderr)
+        return 2
     except (ValueError, OSError, ImportError) as error:
         if os.environ.get("MPOSE3D_TRACEBACK"):
             raise
@@ -66,10 +73,14 @@ def main(args: list[str] | None = None) -> int:
 
 
 def _one_line(error: Exception) -> str:
-    """What is wrong, without the parser's account of every type that it tried in vain."""
-    lines = str(error).splitlines()
-    reasons = [line.strip().removeprefix("- ") for line in lines if line.startswith("  - ")]
-    return reasons[0] if reasons and "Union subtypes" in lines[0] else " ".join(str(error).split())
+    """What is wrong; of the parser's account of all types that it tried in vain, the first."""
+    key, tried, rest = str(error).partition("Does not validate against any of the Union subtypes")
+    if tried:
+        reasons = rest.partition("Errors:")[2].partition("Given value type:")[0]
+        first, value = re.split(r"\n\s*- ", reasons)[1], rest.partition("Given value: ")[2].splitlines()[:1]
+        given = [f"Got value: {text}" for text in value if "(" not in text]
+        return " ".join([*key.split(), *first.split(), *given])
+    return " ".join(str(error).split())
 
 
 def lightning_main(args: list[str] | None = None) -> int:
@@ -88,7 +99,8 @@ def lightning_main(args: list[str] | None = None) -> int:
 
 
 def _run(args: list[str]) -> int:
-    parser = ArgumentParser(prog="mpose3d", description="Multi-person 3D poses without paired annotation.")
+    about = "Multi-person 3D poses without paired annotation."
+    parser = ArgumentParser(prog="mpose3d", description=about, exit_on_error=False)
     commands = parser.add_subcommands(required=True, metavar="COMMAND")
     for name, text in TRAINING.items():
         commands.add_subcommand(name, ArgumentParser(), help=text)
@@ -97,7 +109,7 @@ def _run(args: list[str]) -> int:
     for words, (target, positional) in COMMANDS.items():
         group, _, name = words.rpartition(" ")
         if group and group not in groups:
-            inner = ArgumentParser(description=GROUPS[group])
+            inner = ArgumentParser(description=GROUPS[group], exit_on_error=False)
             commands.add_subcommand(group, inner, help=GROUPS[group])
             groups[group] = inner.add_subcommands(required=True, metavar="COMMAND")
         if args[:1] not in ([words.split()[0]], [], ["-h"], ["--help"]):
@@ -133,7 +145,7 @@ def _command(function: Callable[..., int | None], positional: tuple[str, ...]) -
 
     A pair of whole numbers is given as two words, `--size 1920 1080`.
     """
-    command = ArgumentParser(description=inspect.getdoc(function).splitlines()[0])
+    command = ArgumentParser(description=inspect.getdoc(function).splitlines()[0], exit_on_error=False)
     parameters = inspect.signature(function).parameters
     texts = {text.arg_name: text.description for text in docstring_parser.parse(inspect.getdoc(function)).params}
     for name in positional:
@@ -150,6 +162,7 @@ def _command(function: Callable[..., int | None], positional: tuple[str, ...]) -
 
 
 def _train(args: list[str]) -> int:
+    from lightning.fabric.utilities.exceptions import MisconfigurationException
     from lightning.pytorch import LightningDataModule, LightningModule, Trainer
     from lightning.pytorch.callbacks import BasePredictionWriter
     from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
@@ -210,6 +223,8 @@ def _train(args: list[str]) -> int:
     except ArgumentError as error:
         print(f"mpose3d: {_one_line(error)}{_where(str(error), args)}", file=sys.stderr)
         return 2
+    except MisconfigurationException as error:
+        raise ValueError(str(error)) from error
     return 0
 
 

@@ -15,7 +15,7 @@ from rich.progress import Progress
 from torch import Tensor, nn
 
 from mpose3d import assets
-from mpose3d.data.images import VIDEO_SUFFIXES, open_source
+from mpose3d.data.images import VIDEO_SUFFIXES, is_video, open_source
 from mpose3d.data.letterbox import IMAGE_SUFFIXES, Letterbox, letterbox, to_tensor, trimmed
 from mpose3d.geometry.camera import Camera
 from mpose3d.geometry.extent import bounding_box, one_in_other
@@ -104,10 +104,12 @@ class PeopleReader:
         self.max_people = max_people
         self.threshold = teacher.threshold if threshold is None else threshold
         self.turned, self.refine = turned, SEEN_REFINE if refine is None else refine
-        if chooser is not None and (pathway != "keypoints" or chooser.layout is not teacher.layout):
+        if chooser is not None and pathway != "keypoints":
+            raise ValueError(f"a chooser is of the pathway 'keypoints', {pathway!r} has no use for it")
+        if chooser is not None and chooser.layout is not teacher.layout:
             raise ValueError(
-                f"a chooser of the joints of {chooser.layout.name} needs the pathway 'keypoints' and a teacher with "
-                f"maps of them, not {pathway!r} and {type(teacher).__name__} of {teacher.layout.name}"
+                f"the chooser needs a teacher with maps of the joints of {chooser.layout.name}, which "
+                f"{type(teacher).__name__} of {teacher.layout.name} is not"
             )
         self.chooser = None if chooser is None else chooser.eval()
         if isinstance(network, KeypointLifter):
@@ -320,9 +322,15 @@ def infer(
     """
     if scales is not None and (teacher is not None or pathway != "keypoints"):
         raise ValueError("--scales is for the default teacher of the pathway keypoints: leave it out, or --teacher")
+    if Path(out).is_file():
+        raise ValueError(f"--out {out} is a file, people are written to a folder")
+    if video_step < 1:
+        raise ValueError(f"--video_step is at least 1, not {video_step}")
     places = output_places([Path(path) for path in paths], Path(out))
     if overlay:
         _spare_photographs(places, Path(out))
+    if teacher_people:
+        _spare_teacher_people(places)
     network = read_network(pathway, weights)
     teacher = teacher or default_teacher(pathway, max_people, SCALES if scales is None else scales)
     teacher_size = default_size(pathway, teacher) if teacher_size is None else teacher_size
@@ -343,14 +351,15 @@ def infer(
                 progress.update(task, total=progress.tasks[task].total + source.frames - 1)
                 for number, picture in enumerate(source.pictures()):
                     image, box = letterbox(picture, reader.side)
-                    at = place / f"{number * video_step:06d}" if source.is_video else place
+                    at = place / f"{number * video_step:06d}" if is_video(path) else place
                     extra = {".teacher.json": json.dumps(reader.read_teacher(image, box))} if teacher_people else {}
-                    shown = picture if overlay else None, picture if page and not source.is_video else None
+                    shown = picture if overlay else None, picture if page and not is_video(path) else None
                     write_people(reader.read(image, box), path.name, Path(out) / at, *shown, extra)
                     progress.advance(task)
             except (ValueError, OSError) as error:
                 failed.append(str(error) if path.name in str(error) else f"{path}: {error}")
-    what = "photographs and videos" if any(p.suffix.lower() in VIDEO_SUFFIXES for p, _ in places) else "photographs"
+                progress.advance(task)
+    what = "photographs and videos" if any(is_video(path) for path, _ in places) else "photographs"
     print(f"{len(places) - len(failed)} of {len(places)} {what} read, people written to {out}")
     for reason in failed:
         print(f"not read: {reason}", file=sys.stderr)
@@ -366,6 +375,11 @@ def read_network(pathway: Pathway, weights: str | None = None) -> CrossModalNetw
 
 def default_teacher(pathway: Pathway, max_people: int = 20, scales: Sequence[float] = SCALES) -> Teacher | MoveNet:
     """The 2D network where none is named: its weights are fetched on first use (`assets.teacher_file`)."""
+    if pathway == "image":
+        raise ValueError(
+            "--pathway image reads the very teacher that its network was trained with: name it, for the weights that "
+            "ship --teacher LightweightOpenPose --teacher.weights FILE --teacher_size 224"
+        )
     if pathway == "keypoints":
         # its places go by centres: with few of them, who is best by the joints might not be among them
         return MoveNet(str(assets.teacher_file("movenet")), max(20, max_people), scales)
@@ -402,21 +416,35 @@ def output_places(paths: list[Path], out: Path) -> list[tuple[Path, Path]]:
         if not inside:
             raise FileNotFoundError(f"no photograph or video ({', '.join(suffixes)}) in {path}")
         found += [(file, keep / file.relative_to(path).with_suffix("")) for file in inside]
-    taken: dict[Path, Path] = {}
+    found = list(dict.fromkeys(found))
+    taken: dict[tuple[Path, bool], Path] = {}
     for source, place in found:
-        if taken.setdefault(place, source) != source:
-            raise ValueError(f"{source} and {taken[place]} would both be written to {place}.json: rename one")
-    videos = {place: source for source, place in found if source.suffix.lower() in VIDEO_SUFFIXES}
+        other = taken.setdefault((place, is_video(source)), source)
+        if other != source:
+            written = f"{place}/" if is_video(source) else f"{place}.json"
+            raise ValueError(f"{source} and {other} would both be written to {written}: rename one")
     for source, place in found:
-        if place.parent in videos:
-            raise ValueError(f"{source} and {videos[place.parent]} would be written to one folder: rename one")
+        video = taken.get((place.parent, True))
+        if video and place.name.isdecimal() and not is_video(source):
+            raise ValueError(f"{source} and a frame of {video} would both be written to {place}.json: rename one")
     return found
 
 
 def _spare_photographs(places: list[tuple[Path, Path]], out: Path) -> None:
-    """Refuse overlays in the places of photographs."""
+    """Refuse overlays in the places of photographs, and of any PNG that has no people beside it."""
     sources = {source.resolve() for source, _ in places}
-    for _, place in places:
-        overlay = (out / place).with_name(place.name + ".png")
-        if overlay.resolve() in sources:
-            raise ValueError(f"an overlay would be written over the photograph {overlay}: name another folder as --out")
+    for source, place in places:
+        single = (out / place).with_name(place.name + ".png")
+        for overlay in (out / place).glob("[0-9]*.png") if is_video(source) else [single]:
+            ours = not overlay.exists() or overlay.with_suffix(".json").exists()
+            if overlay.resolve() in sources or not ours:
+                raise ValueError(f"an overlay would be written over the picture {overlay}: name another folder, --out")
+
+
+def _spare_teacher_people(places: list[tuple[Path, Path]]) -> None:
+    """Refuse a photograph whose people would be written where the teacher's people of another are."""
+    sources = {place: source for source, place in places}
+    for place, source in sources.items():
+        other = sources.get(place.with_name(f"{place.name}.teacher"))
+        if other:
+            raise ValueError(f"{source} and {other} would both be written to {place}.teacher.json: rename one")

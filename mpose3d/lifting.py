@@ -23,7 +23,7 @@ from mpose3d.geometry.camera import Camera
 from mpose3d.geometry.extent import bounding_box
 from mpose3d.networks.backends import known_device
 from mpose3d.networks.cross_modal import CrossModalNetwork
-from mpose3d.networks.keypoint_lifter import FEWEST_JOINTS, REFINE, KeypointLifter, enough_joints
+from mpose3d.networks.keypoint_lifter import FEWEST_JOINTS, REFINE, KeypointLifter, count_joints, enough_joints
 from mpose3d.people import FOCAL_RATIO, PhotographPeople, write_people
 from mpose3d.representations.neural import NeuralGrid, NeuralRepresentation, People, Roots
 from mpose3d.skeleton import SKELETON
@@ -212,11 +212,13 @@ def lift(
     if to_npz:
         with whole_or_none(place) as unfinished, unfinished.open("wb") as file:
             np.savez(file, **arrays)
+    else:
+        place.mkdir(parents=True, exist_ok=True)  # of no picture, too
     print(f"{lifted} of {people} people in {len(pictures)} pictures lifted, written to {out}")
     for picture in given:
         for p in (~enough_joints(picture.visible)).nonzero().flatten().tolist():
-            joints = int(picture.visible[p].sum())
-            print(f"left out, too few joints: {picture.name}, person {p} ({joints} joints)", file=sys.stderr)
+            joints = f"{int(count_joints(picture.visible[p]))} of {FEWEST_JOINTS}"
+            print(f"left out, too few joints: {picture.name}, person {p} ({joints})", file=sys.stderr)
 
 
 def read_lifter(through: Through, weights: str | None = None) -> KeypointLifter | CrossModalNetwork:

@@ -46,6 +46,27 @@ def test_lightning_is_another_name_for_training(capsys):
     assert "expected one of fit, validate, test, predict" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("infre photo.jpg", "no command 'infre', expected one of fit, validate, test, predict, infer, lift"),
+        ("infer photo.jpg", "arguments are required: infer.out"),
+        ("infer photo.jpg --out o --scales 1", "Parser key \"scales\": Expected a <class 'list'> Got value: 1"),
+        ("infer photo.jpg --out o --max_people x", "Parser key \"max_people\": Expected a <class 'int'>. Got value: x"),
+        ("lift k.json --out o --thresold 1", "unrecognized arguments: --thresold 1"),
+    ],
+)
+def test_a_mistyped_command_is_one_line(command, message, capsys):
+    assert main(command.split()) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1 and message in told[0]
+
+
+def test_what_lightning_refuses_is_one_line(tmp_path, capsys):
+    assert fit("aae", "--trainer.accelerator=cpu", "--trainer.devices=0", tmp_path=tmp_path) == 1
+    assert "is not a valid input using cpu accelerator" in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_predict_asks_for_a_writer(tmp_path, capsys):
     config = ["--config", str(ROOT / "experiments/small/aae.yaml"), f"--trainer.logger.init_args.save_dir={tmp_path}"]
     assert main(["predict", *BASE, *config]) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -93,11 +94,41 @@ def test_several_folders_keep_their_names(tmp_path):
     assert [str(place) for _, place in output_places([tmp_path / "TS1"], tmp_path / "out")] == ["img_000000"]
 
 
+def test_a_path_that_is_given_twice_is_read_once_and_a_live_photograph_beside_its_video(tmp_path):
+    for name in ("IMG_1.jpg", "IMG_1.mov"):
+        (tmp_path / name).touch()
+    photograph, video = tmp_path / "IMG_1.jpg", tmp_path / "IMG_1.mov"
+    assert output_places([photograph, video, photograph], tmp_path / "out") == [
+        (photograph, Path("IMG_1")),
+        (video, Path("IMG_1")),
+    ]
+    (tmp_path / "IMG_1.avi").touch()
+    with pytest.raises(ValueError, match=r"IMG_1\.mov and .*IMG_1\.avi would both be written to IMG_1/"):
+        output_places([tmp_path], tmp_path / "out")
+
+
+def test_overlays_spare_pictures_that_are_none_of_ours(network, folder, tmp_path):
+    (folder / "clip.avi").touch()
+    for mine in (tmp_path / "out" / "a.png", tmp_path / "out" / "clip" / "000000.png"):
+        mine.parent.mkdir(parents=True, exist_ok=True)
+        mine.write_bytes(b"mine")
+        with pytest.raises(ValueError, match=rf"over the picture .*{mine.name}: name another folder"):
+            run(folder, tmp_path)
+        assert mine.read_bytes() == b"mine"
+        mine.unlink()
+
+
+def test_teacher_people_of_one_name_are_refused(network, folder, tmp_path):
+    (folder / "a.teacher.jpg").write_bytes((folder / "a.jpg").read_bytes())
+    with pytest.raises(ValueError, match=r"a\.jpg and .*a\.teacher\.jpg would both be written to a\.teacher\.json"):
+        run(folder, tmp_path, teacher_people=True)
+
+
 def test_a_video_beside_its_extracted_frames_is_refused(tmp_path):
     (tmp_path / "clip").mkdir()
     for name in ("clip.mp4", "clip/000000.jpg"):
         (tmp_path / name).touch()
-    with pytest.raises(ValueError, match=r"clip/000000\.jpg and .*clip\.mp4 would be written to one folder"):
+    with pytest.raises(ValueError, match=r"clip/000000\.jpg and a frame of .*clip\.mp4 would both be written"):
         output_places([tmp_path], tmp_path / "out")
 
 
@@ -114,7 +145,7 @@ def test_output_of_another_time_is_no_photograph_and_overwrites_none(network, fo
         assert len(list((folder / "out").rglob("*.json"))) == 2
     photograph = folder / "TS12" / "img_000000.png"
     before = photograph.read_bytes()
-    with pytest.raises(ValueError, match=r"over the photograph .*img_000000\.png: name another folder"):
+    with pytest.raises(ValueError, match=r"over the picture .*img_000000\.png: name another folder"):
         run(folder / "TS12", tmp_path, out=str(folder / "TS12"))
     assert photograph.read_bytes() == before
 
@@ -129,6 +160,9 @@ def test_output_of_another_time_is_no_photograph_and_overwrites_none(network, fo
         ({"turned": True}, "'hmpaf' has no use for them"),
         ({"device": "abacus"}, "--device abacus: "),
         ({"scales": []}, "--scales is for the default teacher"),
+        ({"video_step": 0}, "--video_step is at least 1"),
+        ({"out": __file__}, "is a file, people are written to a folder"),
+        ({"pathway": "image", "teacher": None}, "reads the very teacher that its network was trained with"),
     ],
 )
 def test_numbers_and_devices_that_cannot_be_are_refused(network, folder, tmp_path, argument, message):
@@ -228,7 +262,7 @@ def test_a_chooser_gives_every_joint_a_place(tmp_path):
     assert len(seen) == len(chosen) == 1 and None not in chosen[0]["joints_px"]
     assert seen[0]["joints_px"] != chosen[0]["joints_px"]
     assert choosing.teacher_people(torch.zeros(1, 3, 256, 256))[2].item() == 0  # estimates are no peaks
-    with pytest.raises(ValueError, match="needs the pathway 'keypoints' and a teacher with maps of them"):
+    with pytest.raises(ValueError, match="needs a teacher with maps of the joints of mpose3d, which CrowdedMoveNet of"):
         PeopleReader(CrowdedMoveNet(), lifter, "keypoints", chooser=chooser)
 
 

@@ -268,7 +268,7 @@ class TestCommand:
         told = capsys.readouterr()
         assert "3 of 5 people in 2 pictures lifted" in told.out
         assert told.err.splitlines()[-2:] == [
-            "left out, too few joints: a, person 1 (3 joints)", "left out, too few joints: b, person 0 (3 joints)",
+            "left out, too few joints: a, person 1 (2 of 4)", "left out, too few joints: b, person 0 (2 of 4)",
         ]  # fmt: skip
         with np.load(tmp_path / "out.npz") as content:
             np.testing.assert_allclose(content["a/px"][:, PELVIS], joints[[0, 2, 3], PELVIS], atol=0.01)

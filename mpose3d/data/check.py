@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,18 +64,24 @@ def check(name: str, root: Path | str) -> Report:
     return report
 
 
-def check_dataset(name: str, root: Path | str) -> None:
-    """Prints what the folder holds.
+def check_dataset(name: str, root: Path | str) -> int:
+    """Prints what the folder holds; what is missing or broken, and the expected tree, to the standard error.
+
+    Returns:
+        Exit status: 0, or 1 if the folder is not complete.
 
     Raises:
-        ValueError: something is missing or broken: one message that lists it all with the expected tree.
+        ValueError: `name` is none of `TREES`.
     """
     report = check(name, root)
     if report.counts:
         print(f"{name} in {root}: " + ", ".join(f"{count:,} {what}" for what, count in report.counts.items()))
-    if report.problems:
-        problems = "\n".join(f"  - {problem}" for problem in report.problems)
-        raise ValueError(f"{name} in {root} is not complete:\n{problems}\nexpected:\n{TREES[name].format(root=root)}")
+    if not report.problems:
+        return 0
+    problems = "\n".join(f"  - {problem}" for problem in report.problems)
+    tree = TREES[name].format(root=root)
+    print(f"{name} in {root} is not complete:\n{problems}\nexpected:\n{tree}", file=sys.stderr)
+    return 1
 
 
 def _mupots(root: Path, report: Report) -> None:

@@ -23,6 +23,11 @@ from mpose3d.data.shards import members, read_member
 from mpose3d.sample import Photographs
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
+_COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+
+
+def is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -37,13 +42,9 @@ class Source:
     step: int = 1
     place: tuple[Path, int, int] | None = None
 
-    @property
-    def is_video(self) -> bool:
-        return self.path.suffix.lower() in VIDEO_SUFFIXES
-
     def read(self, frame: int) -> Picture:
         """Picture number `frame` of this source. Raises as `read_picture`."""
-        if self.is_video:
+        if is_video(self.path):
             return Picture.whole(read_video_frame(self.path, frame * self.step))
         return read_picture(self.path, None if self.place is None else read_member(*self.place))
 
@@ -53,7 +54,7 @@ class Source:
         Raises:
             ValueError: an image that cannot be read (as `read_picture`), or a video without a frame.
         """
-        if not self.is_video:
+        if not is_video(self.path):
             yield self.read(0)
             return
         with _opened(self.path) as video:
@@ -77,11 +78,12 @@ def find_photographs(folders: Sequence[Path | str], video_step: int = 1) -> tupl
         ValueError: none of the files opens.
     """
     files: list[Path] = []
+    suffixes = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES, ".tar", *_COMPRESSED)
     for folder in map(Path, folders):
         if not folder.exists():
             raise FileNotFoundError(f"{folder}: no such folder of photographs")
         inside = sorted(folder.rglob("*")) if folder.is_dir() else [folder]
-        files += [path for path in inside if path.suffix.lower() in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES, ".tar")]
+        files += [path for path in inside if path.name.lower().endswith(suffixes)]
     if not files:
         raise FileNotFoundError(
             f"no image ({', '.join(IMAGE_SUFFIXES)}), video ({', '.join(VIDEO_SUFFIXES)}) or .tar file "
@@ -90,6 +92,8 @@ def find_photographs(folders: Sequence[Path | str], video_step: int = 1) -> tupl
     sources, unreadable = [], {}
     for path in files:
         try:
+            if path.name.lower().endswith(_COMPRESSED):
+                raise ValueError(f"{path}: a compressed tar file cannot be read at any place: unpack it")
             if path.suffix.lower() == ".tar":
                 sources += [Source(path / m.name, place=(path, m.offset, m.size)) for m in members(path)]
             else:
@@ -104,7 +108,7 @@ def find_photographs(folders: Sequence[Path | str], video_step: int = 1) -> tupl
 
 def open_source(path: Path, video_step: int = 1) -> Source:
     """An image or a video, of which only the header is read. Raises ValueError where that is none."""
-    if path.suffix.lower() in VIDEO_SUFFIXES:
+    if is_video(path):
         if video_step < 1:
             raise ValueError(f"{path}: video_step is at least 1, not {video_step}")
         with _opened(path) as video:

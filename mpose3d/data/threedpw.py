@@ -18,7 +18,7 @@ from mpose3d.data.smpl import smpl_joints
 
 SPLITS = ("train", "validation", "test")
 
-_TREE = "{root}/sequenceFiles/test/downtown_arguing_00.pkl and {root}/imageFiles/downtown_arguing_00/image_00000.jpg"
+_TREE = "{root}/sequenceFiles/{split}/downtown_arguing_00.pkl and {root}/imageFiles/downtown_arguing_00/image_00000.jpg"
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,8 @@ def find_sequences(root: Path | str, split: str = "test") -> list[Path]:
         raise ValueError(f"3DPW has no split {split!r}, only {', '.join(SPLITS)}")
     files = sorted(Path(root).glob(f"sequenceFiles/{split}/*.pkl"))
     if not files:
-        raise FileNotFoundError(f"{root}: no 3DPW sequence of the split {split!r}; expected {_TREE.format(root=root)}")
+        tree = _TREE.format(root=root, split=split)
+        raise FileNotFoundError(f"{root}: no 3DPW sequence of the split {split!r}; expected {tree}")
     return files
 
 

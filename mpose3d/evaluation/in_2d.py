@@ -51,6 +51,7 @@ def compare_2d(
         teacher, weights: of `infer`, for the photographs.
         out: folder for 2d.csv and 2d.json.
     """
+    next(iter(_annotated_pictures(Path(annotations))), None)  # a wrong path is told before photographs are read
     if photographs:
         extra = {"teacher_people": True, "overlay": False, "page": False}
         infer([str(photographs)], out=str(predictions), teacher=teacher, weights=weights, **extra)

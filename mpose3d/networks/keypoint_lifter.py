@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import roma
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from mpose3d.geometry.camera import Camera
@@ -40,12 +40,14 @@ _REFINED = 512
 _PRIOR_WEIGHT = 1e-3
 
 
-def enough_joints(visible: Bool[Tensor, "*people 15"]) -> Bool[Tensor, "*people"]:
-    """Whom the lifter can say anything of: people with `FEWEST_JOINTS` visible joints.
+def count_joints(visible: Bool[Tensor, "*people 15"]) -> Int[Tensor, "*people"]:
+    """Visible joints of each person, without neck and pelvis, which are made of others."""
+    return visible[..., _MEASURED].sum(-1)
 
-    Neck and pelvis do not count: they are made of others.
-    """
-    return visible[..., _MEASURED].sum(-1) >= FEWEST_JOINTS
+
+def enough_joints(visible: Bool[Tensor, "*people 15"]) -> Bool[Tensor, "*people"]:
+    """Whom the lifter can say anything of: people with `FEWEST_JOINTS` visible joints (`count_joints`)."""
+    return count_joints(visible) >= FEWEST_JOINTS
 
 
 class _Block(nn.Module):

@@ -109,6 +109,16 @@ def test_an_interrupted_pack_leaves_no_folder(folder, tmp_path, monkeypatch):
     assert len(find_photographs([tmp_path / "packed"])[0]) == 23 and not list(tmp_path.glob("*.part"))
 
 
+def test_compressed_tar_files_are_told(folder, tmp_path):
+    (tmp_path / "some").mkdir()
+    for name in ("a.tar.gz", "b.tgz"):
+        (tmp_path / "some" / name).write_bytes(b"\x1f\x8b")
+    with pytest.raises(ValueError, match=r"a\.tar\.gz: a compressed tar file cannot be read at any place: unpack it"):
+        find_photographs([tmp_path / "some"])
+    _, unreadable = find_photographs([tmp_path / "some", folder])
+    assert {"a.tar.gz", "b.tgz"} <= {path.name for path in unreadable}
+
+
 def test_damaged_shards_name_themselves(folder, tmp_path):
     packed = tmp_path / "packed"
     pack(str(folder), str(packed))
