@@ -77,8 +77,9 @@ def _one_line(error: Exception) -> str:
     key, tried, rest = str(error).partition("Does not validate against any of the Union subtypes")
     if tried:
         reasons = rest.partition("Errors:")[2].partition("Given value type:")[0]
-        first, value = re.split(r"\n\s*- ", reasons)[1], rest.partition("Given value: ")[2].splitlines()[:1]
-        given = [f"Got value: {text}" for text in value if "(" not in text]
+        _, first, *_ = [*re.split(r"\n\s*- ", reasons), rest]
+        value = rest.partition("Given value: ")[2].splitlines()[:1]
+        given = [f"Got value: {text}" for text in value if "(" not in text]  # not a class with all its settings
         return " ".join([*key.split(), *first.split(), *given])
     return " ".join(str(error).split())
 

@@ -27,7 +27,7 @@ def precision_recall(
         ValueError: a set has no more than `neighbours` samples.
     """
     real, made = real.flatten(1), made.flatten(1)
-    for name, samples in (("real", real), ("made", made)):
+    for name, samples in (("made", made), ("real", real)):
         if len(samples) <= neighbours:
             raise ValueError(f"{len(samples)} {name} samples, precision and recall need more than {neighbours}")
     return _share_inside(made, real, neighbours), _share_inside(real, made, neighbours)
