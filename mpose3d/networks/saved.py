@@ -34,8 +34,10 @@ class SavedNetwork(nn.Module):
         """
         settings = read_settings(path)
         for name, ours in self.settings.items():
-            if settings.get(name) != ours:
-                raise ValueError(f"{path} was trained with {name} = {settings.get(name)}, and this network has {ours}")
+            if name not in settings:
+                raise ValueError(f"{path} is not of a {type(self).__name__}, which has a setting {name!r}")
+            if settings[name] != ours:
+                raise ValueError(f"{path} was trained with {name} = {settings[name]}, and this network has {ours}")
         tensors = safetensors.torch.load_file(path)
         if keep is not None:
             tensors |= {name: own for name, own in self.state_dict().items() if name.startswith(f"{keep}.")}
@@ -44,10 +46,11 @@ class SavedNetwork(nn.Module):
     @classmethod
     def from_file(cls, path: str | Path) -> Self:
         """The network that `save` wrote, in eval mode; raises as `load` does."""
+        settings = read_settings(path)
         try:
-            network = cls(**read_settings(path))
+            network = cls(**settings)
         except TypeError as error:
-            raise ValueError(f"{path} is not of a {cls.__name__} ({error}): check the pathway") from error
+            raise ValueError(f"{path} is not of a {cls.__name__}, its settings are {', '.join(settings)}") from error
         network.load(path)
         return network.eval()
 
