@@ -149,7 +149,7 @@ class _Continued(ExperimentWriter):
         """Lightning deletes the file here; its columns are taken over instead."""
         rows = _read(self.metrics_file_path)
         self.metrics_keys = list(rows[0]) if rows else []
-        if rows:  # what is added next begins a line
+        if rows and not Path(self.metrics_file_path).read_bytes().endswith(b"\n"):  # what is added next begins a line
             _write(self.metrics_file_path, rows, self.metrics_keys)
 
     def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
