@@ -15,8 +15,8 @@ from rich.progress import Progress
 from torch import Tensor, nn
 
 from mpose3d import assets
-from mpose3d.data.images import VIDEO_SUFFIXES, is_video, open_source
-from mpose3d.data.letterbox import IMAGE_SUFFIXES, Letterbox, letterbox, to_tensor, trimmed
+from mpose3d.data.images import is_video, open_source
+from mpose3d.data.letterbox import Letterbox, letterbox, to_tensor, trimmed
 from mpose3d.geometry.camera import Camera
 from mpose3d.geometry.extent import bounding_box, one_in_other
 from mpose3d.lifting import read_lifter
@@ -28,6 +28,7 @@ from mpose3d.networks.peak_chooser import PeakChooser
 from mpose3d.networks.photograph import PhotographNetwork
 from mpose3d.networks.teacher import MobilenetThin, Teacher
 from mpose3d.people import FOCAL_RATIO, FORMAT, PhotographPeople, skeleton_json, write_people
+from mpose3d.places import output_places, spare_pictures, spare_teacher_people
 from mpose3d.representations.hmpaf import HMPAF, People2D, in_order
 from mpose3d.representations.neural import Roots
 from mpose3d.skeleton import SKELETON
@@ -328,9 +329,9 @@ def infer(
         raise ValueError(f"--video_step is at least 1, not {video_step}")
     places = output_places([Path(path) for path in paths], Path(out))
     if overlay:
-        _spare_photographs(places, Path(out))
+        spare_pictures(places, Path(out))
     if teacher_people:
-        _spare_teacher_people(places)
+        spare_teacher_people(places)
     network = read_network(pathway, weights)
     teacher = teacher or default_teacher(pathway, max_people, SCALES if scales is None else scales)
     teacher_size = default_size(pathway, teacher) if teacher_size is None else teacher_size
@@ -389,62 +390,3 @@ def default_teacher(pathway: Pathway, max_people: int = 20, scales: Sequence[flo
 def default_size(pathway: Pathway, teacher: Teacher | MoveNet) -> int | None:
     """Side in pixels of the teacher's input; None is that of H."""
     return {"keypoints": teacher.side, "hmpaf": MAPS_SIZE, "image": None}[pathway]
-
-
-def output_places(paths: list[Path], out: Path) -> list[tuple[Path, Path]]:
-    """Photographs and videos below `paths`, and where the output of each belongs, relative to `out`, less suffix.
-
-    What lies in `out`, where that is a folder below one of the paths, is output of another time.
-
-    Raises:
-        FileNotFoundError: a path does not exist, or there is nothing to read.
-        ValueError: two files would be written to the same place.
-    """
-    suffixes = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)
-    folders, out = [path for path in paths if path.is_dir()], out.resolve()
-    found: list[tuple[Path, Path]] = []
-    for path in paths:
-        if not path.exists():
-            raise FileNotFoundError(f"no photograph, video or folder at {path}")
-        if not path.is_dir():
-            found.append((path, Path(path.stem)))
-            continue
-        keep = Path(path.resolve().name) if len(folders) > 1 else Path()
-        inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in suffixes)
-        if path.resolve() in out.parents:
-            inside = [file for file in inside if out not in file.resolve().parents]
-        if not inside:
-            raise FileNotFoundError(f"no photograph or video ({', '.join(suffixes)}) in {path}")
-        found += [(file, keep / file.relative_to(path).with_suffix("")) for file in inside]
-    found = list(dict.fromkeys(found))
-    taken: dict[tuple[Path, bool], Path] = {}
-    for source, place in found:
-        other = taken.setdefault((place, is_video(source)), source)
-        if other != source:
-            written = f"{place}/" if is_video(source) else f"{place}.json"
-            raise ValueError(f"{source} and {other} would both be written to {written}: rename one")
-    for source, place in found:
-        video = taken.get((place.parent, True))
-        if video and place.name.isdecimal() and not is_video(source):
-            raise ValueError(f"{source} and a frame of {video} would both be written to {place}.json: rename one")
-    return found
-
-
-def _spare_photographs(places: list[tuple[Path, Path]], out: Path) -> None:
-    """Refuse overlays in the places of photographs, and of any PNG that has no people beside it."""
-    sources = {source.resolve() for source, _ in places}
-    for source, place in places:
-        single = (out / place).with_name(place.name + ".png")
-        for overlay in (out / place).glob("[0-9]*.png") if is_video(source) else [single]:
-            ours = not overlay.exists() or overlay.with_suffix(".json").exists()
-            if overlay.resolve() in sources or not ours:
-                raise ValueError(f"an overlay would be written over the picture {overlay}: name another folder, --out")
-
-
-def _spare_teacher_people(places: list[tuple[Path, Path]]) -> None:
-    """Refuse a photograph whose people would be written where the teacher's people of another are."""
-    sources = {place: source for source, place in places}
-    for place, source in sources.items():
-        other = sources.get(place.with_name(f"{place.name}.teacher"))
-        if other:
-            raise ValueError(f"{source} and {other} would both be written to {place}.teacher.json: rename one")

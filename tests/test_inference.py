@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,7 +11,7 @@ import torch
 
 from mpose3d.data.letterbox import Letterbox
 from mpose3d.geometry.camera import Camera
-from mpose3d.inference import SEEN_REFINE, PeopleReader, infer, output_places, read_network
+from mpose3d.inference import SEEN_REFINE, PeopleReader, infer, read_network
 from mpose3d.networks.cross_modal import CrossModalNetwork
 from mpose3d.networks.keypoint_lifter import KeypointLifter
 from mpose3d.networks.movenet import MoveNet
@@ -85,28 +84,6 @@ def test_a_larger_teacher_reads_the_same_photograph(network):
     assert one.root_px.min() > -30 and two.root_px.max() < 230 and two.root_px.max() > 150
 
 
-def test_several_folders_keep_their_names(tmp_path):
-    for name in ("TS1", "TS2"):
-        (tmp_path / name).mkdir()
-        cv2.imwrite(str(tmp_path / name / "img_000000.jpg"), np.zeros((8, 8, 3), np.uint8))
-    places = [str(place) for _, place in output_places([tmp_path / "TS1", tmp_path / "TS2"], tmp_path / "out")]
-    assert places == ["TS1/img_000000", "TS2/img_000000"]
-    assert [str(place) for _, place in output_places([tmp_path / "TS1"], tmp_path / "out")] == ["img_000000"]
-
-
-def test_a_path_that_is_given_twice_is_read_once_and_a_live_photograph_beside_its_video(tmp_path):
-    for name in ("IMG_1.jpg", "IMG_1.mov"):
-        (tmp_path / name).touch()
-    photograph, video = tmp_path / "IMG_1.jpg", tmp_path / "IMG_1.mov"
-    assert output_places([photograph, video, photograph], tmp_path / "out") == [
-        (photograph, Path("IMG_1")),
-        (video, Path("IMG_1")),
-    ]
-    (tmp_path / "IMG_1.avi").touch()
-    with pytest.raises(ValueError, match=r"IMG_1\.mov and .*IMG_1\.avi would both be written to IMG_1/"):
-        output_places([tmp_path], tmp_path / "out")
-
-
 def test_overlays_spare_pictures_that_are_none_of_ours(network, folder, tmp_path):
     (folder / "clip.avi").touch()
     for mine in (tmp_path / "out" / "a.png", tmp_path / "out" / "clip" / "000000.png"):
@@ -122,21 +99,6 @@ def test_teacher_people_of_one_name_are_refused(network, folder, tmp_path):
     (folder / "a.teacher.jpg").write_bytes((folder / "a.jpg").read_bytes())
     with pytest.raises(ValueError, match=r"a\.jpg and .*a\.teacher\.jpg would both be written to a\.teacher\.json"):
         run(folder, tmp_path, teacher_people=True)
-
-
-def test_a_video_beside_its_extracted_frames_is_refused(tmp_path):
-    (tmp_path / "clip").mkdir()
-    for name in ("clip.mp4", "clip/000000.jpg"):
-        (tmp_path / name).touch()
-    with pytest.raises(ValueError, match=r"clip/000000\.jpg and a frame of .*clip\.mp4 would both be written"):
-        output_places([tmp_path], tmp_path / "out")
-
-
-def test_two_photographs_of_one_name_are_refused(tmp_path):
-    for suffix in ("jpg", "png"):
-        cv2.imwrite(str(tmp_path / f"a.{suffix}"), np.zeros((8, 8, 3), np.uint8))
-    with pytest.raises(ValueError, match=r"would both be written to a\.json: rename one"):
-        output_places([tmp_path], tmp_path / "out")
 
 
 def test_output_of_another_time_is_no_photograph_and_overwrites_none(network, folder, tmp_path):
