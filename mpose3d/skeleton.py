@@ -210,9 +210,10 @@ def _apply(matrix: Tensor, points: Tensor, visible: Tensor | None, source: str) 
         visible = torch.ones(points.shape[:-1], dtype=torch.bool, device=points.device)
     matrix = matrix.to(points)
     needed = (matrix != 0).to(points)
-    mapped_visible = ((~visible).to(points) @ needed.T == 0) & needed.any(dim=-1)
-    # invisible input may hold anything, NaN too: keep it out of the sum
-    mapped = matrix @ torch.where(visible[..., None], points, 0)
+    with torch.autocast(points.device.type, enabled=False):  # pixels and mm are float32 under mixed precision too
+        mapped_visible = ((~visible).to(points) @ needed.T == 0) & needed.any(dim=-1)
+        # invisible input may hold anything, NaN too: keep it out of the sum
+        mapped = matrix @ torch.where(visible[..., None], points, 0)
     return torch.where(mapped_visible[..., None], mapped, 0), mapped_visible
 
 

@@ -129,6 +129,16 @@ def test_the_last_joint_of_openpose_mpi_is_the_chest_not_the_pelvis():
     assert pelvis.tolist() == [1.0, 1.0]  # from the hips
 
 
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_maps_are_no_coarser_under_mixed_precision(half):
+    points = torch.rand(2, 15, 2, generator=torch.Generator().manual_seed(0)) * 1000
+    points[0, 3] = 1e5  # more than float16 holds
+    with torch.autocast("cpu", dtype=half):
+        mapped, seen = MPI_15.from_skeleton(points)
+    exact, wanted = MPI_15.from_skeleton(points)
+    assert mapped.dtype is torch.float32 and torch.equal(mapped, exact) and torch.equal(seen, wanted)
+
+
 def test_wrong_number_of_joints_is_refused():
     with pytest.raises(ValueError, match="17 joints of the layout 'mupots'"):
         MUPOTS_17.to_skeleton(torch.zeros(15, 3))

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from mpose3d.geometry.constants import constant, like, take
 from mpose3d.geometry.kinematics import DETERMINED, canonical_to_local, limb_directions, local_to_canonical
-from mpose3d.geometry.precision import normalize
+from mpose3d.geometry.precision import full_precision, normalize
 from mpose3d.networks.saved import SavedNetwork
 from mpose3d.networks.weights import load_weights, read_weights
 from mpose3d.poses.limits import JointLimits
@@ -137,6 +137,7 @@ class PoseEmbeddingDecoder(nn.Module):
         return _local_pose((torch.cat(free, dim=-1) + self.skip(embedding)).unflatten(-1, (len(_FREE), 3)))
 
 
+@full_precision
 def _local_pose(free: Tensor) -> Tensor:
     """Free limb directions of any length (..., 11, 3), canonical -> p_l (..., 15, 3) of the same lengths."""
     directions = free.new_zeros(*free.shape[:-2], len(SKELETON), 3)

@@ -10,7 +10,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mpose3d import losses
-from mpose3d.geometry.kinematics import canonicalize
+from mpose3d.geometry.kinematics import canonicalize, rotate
+from mpose3d.geometry.precision import full_precision
 from mpose3d.metrics.functional import mpjpe, pmpjpe
 from mpose3d.networks.cross_modal import CrossModalNetwork, Detection
 from mpose3d.networks.teacher.base import Teacher
@@ -159,7 +160,7 @@ class CrossModalStage(Stage):
         relative = people.joints - people.joints[..., root, None, :]
         return terms | {
             "recon_pose": losses.pose_error(people.joints, scenes.joints, root, scenes.valid),
-            "recon_canonical": losses.pose_error(relative @ people.rotation, p_c, root, scenes.valid),
+            "recon_canonical": losses.pose_error(rotate(relative, people.rotation.mT), p_c, root, scenes.valid),
             "recon_rotation": losses.rotation_error(people.rotation, rotation, scenes.valid),
             "recon_points": losses.keypoints(people.joints_px, projected, inside, representation.input_size),
             "recon_depth": losses.depth_error(code, target_code, scenes.valid),
@@ -212,6 +213,7 @@ class CrossModalStage(Stage):
         self.log_means(name, scene_errors(self.network, grid, scenes))
 
 
+@full_precision
 def merge_joints(
     points: Float[Tensor, "b p J 2"], drawn: Bool[Tensor, "b p J"], radius: float
 ) -> Float[Tensor, "b p J 2"]:

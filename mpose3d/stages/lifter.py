@@ -79,7 +79,7 @@ class LifterStage(Stage):
         distance = (people.joints_px - truth_px).norm(dim=-1) / spread(truth_px)[1].clamp_min(1)[:, None]
         terms = {
             "pose": losses.pose_error(people.joints, rotate(p_c, rotation), root, counted),
-            "canonical": losses.pose_error(relative @ people.rotation, p_c, root, counted),
+            "canonical": losses.pose_error(rotate(relative, people.rotation.mT), p_c, root, counted),
             "rotation": losses.rotation_error(people.rotation, rotation, counted),
             "points": losses.masked_mean(distance.clamp(max=2), counted[:, None] & drawn),
         }

@@ -29,6 +29,14 @@ def p_l(generator) -> torch.Tensor:
     return canonical_to_local(ArtificialPoses().sample(24, generator))
 
 
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_directions_become_a_pose_in_float32_under_mixed_precision(half, generator):
+    free = torch.randn(50, 33, generator=generator).to(half)
+    with torch.autocast("cpu", dtype=half):
+        p_l = DirectPose()(free)
+    assert p_l.dtype is torch.float32 and torch.equal(p_l, DirectPose()(free.float()))
+
+
 @pytest.mark.parametrize("embedding", [32, 64])
 @pytest.mark.parametrize("leading", [(24,), (2, 3, 4), ()])
 def test_shapes(p_l, leading, embedding):

@@ -13,9 +13,13 @@ from mpose3d.callbacks import NetworkFile, Pictures
 from mpose3d.data.cross_modal import CrossModalData
 from mpose3d.data.images import ImageFolderDataModule
 from mpose3d.data.scenes import SyntheticScenes
+from mpose3d.geometry.camera import Camera
+from mpose3d.geometry.kinematics import canonicalize
 from mpose3d.networks.cross_modal import CrossModalNetwork
 from mpose3d.networks.peak_chooser import PeakChooser
 from mpose3d.networks.teacher import SmallTeacher
+from mpose3d.representations.neural import NeuralRepresentation, People
+from mpose3d.skeleton import SKELETON
 from mpose3d.stages import DistillStage, Phase1Stage
 from mpose3d.stages.base import Stage
 from mpose3d.stages.cross_modal import LossWeights, merge_joints
@@ -273,6 +277,34 @@ def test_mixed_precision(name, trainer):
     fit = trainer(precision="bf16-mixed", limit_train_batches=1)
     fit.fit(tiny_stage(name), tiny_data(name))
     assert math.isfinite(fit.callback_metrics["train/loss"])
+
+
+def test_people_as_in_the_scene_have_no_error_under_mixed_precision(monkeypatch):
+    stage, data = tiny_stage("phase1"), tiny_data("phase1")
+    data.setup()
+    scenes = data.scenes.make(0, torch.Generator().manual_seed(0))
+    rotation = canonicalize(scenes.joints)[1]
+    projected, depth = stage.network.representation.project(scenes.joints), scenes.joints[..., SKELETON.root, 2]
+    truth = People(scenes.joints, projected, torch.zeros(*depth.shape, 32), rotation, depth)
+    monkeypatch.setattr(NeuralRepresentation, "decode", lambda *_: truth)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        terms = stage.reconstruction(scenes)
+    for name in ("pose", "canonical", "rotation", "points", "depth"):
+        assert terms[f"recon_{name}"] < 1e-6, name  # of the pose and the canonical one a thousandth of a mm
+
+
+def test_people_of_the_lifter_have_no_error_under_mixed_precision(monkeypatch):
+    stage, data = tiny_stage("lifter"), SyntheticScenes(**SCENES | {"batch_size": 16})
+    data.setup()
+    scenes, terms = data.make(0, torch.Generator().manual_seed(0)), {}
+    joints = scenes.joints[scenes.valid]
+    camera = Camera.for_image(1000, 1000, stage.focal_ratio)
+    truth = People(joints, camera.project(joints), joints[:, :1, 0], canonicalize(joints)[1], joints[:, 0, 2])
+    monkeypatch.setattr(type(stage.network), "forward", lambda *_: truth)
+    stage.log_terms = lambda split, logged, size: terms.update(logged)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        stage.training_step(scenes, 0)
+    assert all(terms[name] < 1e-4 for name in ("pose", "canonical", "rotation", "points"))
 
 
 @pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
