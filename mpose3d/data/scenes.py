@@ -64,6 +64,8 @@ class SyntheticPoses(LightningDataModule):
         max_penetration: mm by which limbs may run into each other. Training poses that go beyond, and motion capture
             that leaves the joint limits, are drawn again; None takes every pose as it comes.
         batches, val_batches: batches in an epoch and in a validation.
+        motion_capture_layout: joints of plain arrays in npz files of motion capture, a key of `LAYOUTS`.
+        body_models: folder of SMPL model files, for motion capture of AMASS.
     """
 
     def __init__(
@@ -82,12 +84,15 @@ class SyntheticPoses(LightningDataModule):
         batches: int = 1000,
         val_batches: int = 10,
         seed: int = 0,
+        motion_capture_layout: str = "mupots",
+        body_models: str | None = None,
     ) -> None:
         super().__init__()
         for name, fraction in (("artificial", artificial), ("seated", seated)):
             if not 0 <= fraction <= 1:
                 raise ValueError(f"{name} is a fraction in [0, 1], got {fraction}")
         self.motion_capture = motion_capture
+        self.motion_capture_layout, self.body_models = motion_capture_layout, body_models
         self.artificial = artificial
         self.held_out, self.split_seed = held_out, split_seed
         self.recombine, self.interpolate, self.seated = recombine, interpolate, seated
@@ -102,7 +107,8 @@ class SyntheticPoses(LightningDataModule):
         if self.motion_capture is None:
             self.sources: list[PoseSource] = [made_up, made_up]
             return
-        train, held_out = split_clips(read_motion_capture(self.motion_capture), self.held_out, self.split_seed)
+        clips = read_motion_capture(self.motion_capture, self.motion_capture_layout, self.body_models)
+        train, held_out = split_clips(clips, self.held_out, self.split_seed)
         real = MotionCapturePoses(
             torch.cat(list(train.values())), recombine=self.recombine, interpolate=self.interpolate
         )

@@ -12,7 +12,7 @@ from mpose3d.poses.artificial import ArtificialPoses
 from mpose3d.poses.intersection import self_intersection
 from mpose3d.poses.limits import JointLimits
 from mpose3d.poses.occupancy import PoseOccupancy
-from mpose3d.skeleton import SKELETON
+from mpose3d.skeleton import H36M_17, SKELETON
 
 
 @pytest.fixture
@@ -33,6 +33,33 @@ def test_training_poses_keep_the_rules_asked_for(motion, artificial, generator):
     assert JointLimits().inside(canonical_to_local(poses)).all()
     # what is validated on is taken as it was recorded
     assert (self_intersection(data.make(1, generator)) > 0).any()
+
+
+def test_motion_capture_of_another_layout_is_read(tmp_path, generator):
+    poses = ArtificialPoses().sample(20, generator)
+    arrays = {name: H36M_17.from_skeleton(poses)[0] for name in ("walk_1", "run_1")}
+    for array in arrays.values():  # what the skeleton cannot supply
+        array[:, H36M_17.index("nose")] = 1.0
+    np.savez(tmp_path / "clips.npz", **{name: array.numpy() for name, array in arrays.items()})
+    data = SyntheticScenes(
+        motion_capture=str(tmp_path / "clips.npz"), artificial=0.0, motion_capture_layout="h36m17", batch_size=4
+    )
+    data.setup()
+    assert data.make(0, generator).valid.any()
+
+
+def test_motion_capture_of_amass_asks_for_its_body_models(tmp_path, monkeypatch):
+    np.savez(tmp_path / "amass.npz", poses=np.zeros((2, 156)), betas=np.zeros(10), trans=np.zeros((2, 3)))
+    asked = []
+
+    def joints(poses, betas, translation, gender, body_models):
+        asked.append(body_models)
+        raise FileNotFoundError("no model")
+
+    monkeypatch.setattr("mpose3d.data.mocap.smpl_joints", joints)
+    with pytest.raises(FileNotFoundError, match="no model"):
+        SyntheticPoses(str(tmp_path), body_models=str(tmp_path / "models")).setup()
+    assert asked == [tmp_path / "models"]
 
 
 def test_nothing_is_refused_by_default(motion, generator):
