@@ -59,7 +59,7 @@ class SyntheticPoses(LightningDataModule):
             seed that chooses them.
         recombine, interpolate: see `MotionCapturePoses`.
         seated: fraction of the training poses of motion capture that sit or crouch (`SeatedPoses`).
-        limits: file of joint limits; by default the table of `mpose3d.poses.limits`.
+        limits: file of joint limits; by default the table of `mpose3d.poses.limits`, which Psi keeps to in any case.
         occupancy: file that `mpose3d prior occupancy` wrote; artificial arms and legs keep to it.
         max_penetration: mm by which limbs may run into each other. Training poses that go beyond, and motion capture
             that leaves the joint limits, are drawn again; None takes every pose as it comes.
