@@ -7,8 +7,9 @@ import math
 import pytest
 import torch
 from lightning.pytorch import Callback
-from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint
 
+from mpose3d.averaging import AveragedWeights
 from mpose3d.callbacks import NetworkFile, Pictures
 from mpose3d.data.cross_modal import CrossModalData
 from mpose3d.data.images import ImageFolderDataModule
@@ -348,7 +349,7 @@ def test_two_processes_share_the_folder_of_the_run(trainer, tmp_path):
 def test_averaged_weights_are_resumed_beside_frozen_networks(name, trainer, tmp_path):
     def fit(stage: Stage, **resumed: str) -> dict[str, torch.Tensor]:
         checkpoints = ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=1, save_top_k=-1)
-        trainer(max_epochs=2, callbacks=[EMAWeightAveraging(decay=0.9), checkpoints]).fit(
+        trainer(max_epochs=2, callbacks=[AveragedWeights(decay=0.9), checkpoints]).fit(
             stage, tiny_data(name), **resumed
         )
         return stage.state_dict()
@@ -363,6 +364,17 @@ def test_averaged_weights_are_resumed_beside_frozen_networks(name, trainer, tmp_
     ]
     for key, value in fit(later, ckpt_path=str(tmp_path / "step=1.ckpt")).items():
         torch.testing.assert_close(value, whole[key], rtol=0, atol=0, msg=key)
+
+
+@pytest.mark.parametrize("name", ["lifter", "compact"])
+def test_the_average_of_frozen_weights_is_these_weights(name, trainer):
+    stage, data = tiny_stage(name), tiny_data(name)
+    before = {key: value.clone() for key, value in stage.state_dict().items()}
+    data.batches = 20
+    trainer(callbacks=[AveragedWeights(decay=0.9)]).fit(stage, data)
+    frozen = tuple(f"{part}." for part in stage.frozen)
+    changed = {key for key, value in stage.state_dict().items() if not torch.equal(value, before[key])}
+    assert changed and not [key for key in changed if key.startswith(frozen)]
 
 
 def test_what_one_stage_froze_another_trains(trainer):
