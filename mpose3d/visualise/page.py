@@ -15,7 +15,7 @@ import numpy as np
 from mpose3d.skeleton import SKELETON
 from mpose3d.visualise.colours import limb_colours, person_colour
 from mpose3d.visualise.pictures import draw_people
-from mpose3d.visualise.view3d import grid_step
+from mpose3d.visualise.view3d import floor_height, grid_step
 
 _LONGER_SIDE = 1280  # px of the photograph on the page
 _JPEG_QUALITY = 85
@@ -48,6 +48,7 @@ def write_page(
         "limbs": SKELETON.limbs,
         "head": SKELETON.limbs.index(tuple(SKELETON.indices("head_top", "neck"))),
         "metres": metres,
+        "floor": round(floor_height(joints_mm[kept]), 1) if kept else 0,
         "people": [
             {
                 "joints": joints_mm[p].round(1).tolist(),

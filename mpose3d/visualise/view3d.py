@@ -32,7 +32,7 @@ def render_people(
         size: height and width in px.
         azimuth: degrees by which the viewer walks round the people; 0 is the camera's own side, positive to its right.
         elevation: degrees by which the viewer looks down.
-        floor: draw a grid of metres below the lowest joint, and shadows.
+        floor: draw a grid of metres at `floor_height`, and shadows.
         first_colour: colour of the first person.
 
     Returns:
@@ -79,6 +79,16 @@ def grid_step(joints_mm: np.ndarray) -> float:
     return 1000.0 * max(1, np.ceil(extent / 12000))
 
 
+def floor_height(joints_mm: np.ndarray) -> float:
+    """Where people (P, 15, 3) stand: y in mm of the floor under most of them, P at least 1.
+
+    The median of each person's lowest joint, of two the lower: one who jumps, or whose distance is wrong, does not
+    leave the others in the air.
+    """
+    lowest = np.sort(joints_mm[..., 1].max(axis=1))
+    return float(lowest[len(lowest) // 2])
+
+
 class _View:
     """A perspective camera that looks at `centre` from outside the ball of `radius` around it."""
 
@@ -110,7 +120,7 @@ class _View:
 
 
 def _floor(picture: np.ndarray, view: _View, people: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
-    ground = high[1]
+    ground = floor_height(people)
     step = grid_step(people)
     (x0, z0), (x1, z1) = (step * np.floor(low[[0, 2]] / step - 0.5), step * np.ceil(high[[0, 2]] / step + 0.5))
     for x in np.arange(x0, x1 + 1, step):

@@ -15,7 +15,7 @@ from mpose3d.visualise.pictures import (
     poses_grid,
     write_picture,
 )
-from mpose3d.visualise.view3d import render_people
+from mpose3d.visualise.view3d import floor_height, render_people
 
 # a person facing the camera: x right (its left side), y down, mm from the pelvis
 STANDING = np.array(
@@ -110,6 +110,15 @@ def test_near_person_hides_the_far_one():
     trunk = SKELETON.limbs.index(tuple(SKELETON.indices("neck", "pelvis")))
     near, far = (pixels_near(picture, limb_colours(p)[trunk], 2).sum() for p in (1, 0))
     assert near > 5 * far
+
+
+def test_floor_is_under_most_people():
+    feet = STANDING[:, 1].max()
+    assert floor_height(people((0, 0, 3000))) == feet
+    assert floor_height(people((0, 0, 3000), (0, 50, 4000))) == feet + 50
+    standing = [(0, 0, 3000), (900, 10, 4000), (-900, -10, 4000)]
+    assert floor_height(people(*standing, (0, 700, 6000))) == pytest.approx(feet, abs=10)
+    assert floor_height(people(*standing, (0, -700, 6000))) == pytest.approx(feet, abs=10)
 
 
 def test_view_without_people_and_with_a_broken_one():
