@@ -145,15 +145,15 @@ class PeopleReader:
         self._run = accelerate(whole, blank, backend, precision)
 
     @torch.inference_mode()
-    def detect(self, image: Tensor) -> Detection:
+    def detect(self, image: Tensor, border: Sequence[float] | None = None) -> Detection:
         """Square images (B, 3, side, side), float RGB in [0, 1] -> people, best first.
 
         In pixels of the network's input, or by keypoints of the image, which may be any rectangle where nothing is
-        turned and the backend is eager.
+        turned and the backend is eager. `border` is as of `teacher_people`.
         """
         if self.pathway != "keypoints":
             return self._run(image)
-        points, visible, score = self.teacher_people(image)
+        points, visible, score = self.teacher_people(image, border)
         valid = enough_joints(visible) & (score >= self.threshold)
         # whoever is left out takes no place
         order = (~valid).long().argsort(dim=1, stable=True)[:, : self.max_people]
@@ -167,16 +167,26 @@ class PeopleReader:
         return Detection(roots, people._replace(joints_px=joints_px))
 
     @torch.inference_mode()
-    def teacher_people(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def teacher_people(self, image: Tensor, border: Sequence[float] | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """k_q of square images, best first: joints (B, P, 15, 2) px, visible (B, P, 15), score (B, P).
 
         Joints that the network's layout can only estimate are among them. With `turned`, of the image in all four
         positions: a teacher knows people upright, and sees those who lie, or stand on their hands, better when the
         picture is turned. Who is seen in several is kept from the best.
+
+        Args:
+            image: as of `detect`.
+            border: (x0, y0, x1, y1) of the photograph in the image, by default all of it: MoveNet's joints that it
+                cuts off are not seen (`MoveNet.seen_inside`).
         """
         turns = 4 if self.turned else 1
         teacher, layout = self.teacher, self.teacher.layout
         k_q = self._grouped(self._run(torch.cat([torch.rot90(image, turn, (2, 3)) for turn in range(turns)])))
+        if isinstance(teacher, MoveNet):
+            height, width = image.shape[-2:]
+            x0, y0, x1, y1 = border or (-0.5, -0.5, width - 0.5, height - 0.5)
+            borders = image.new_tensor([(x0, y0, x1, y1), (y0, x0, y1, x1)])  # the picture is in the middle
+            k_q = teacher.seen_inside(k_q, borders.repeat(turns, 1)[:turns].repeat_interleave(len(image), 0))
         points, visible = layout.to_skeleton(k_q.points, k_q.visible & k_q.valid[..., None], estimate=True)
         total, score = torch.where(k_q.valid, k_q.scores.sum(-1), 0), teacher.score(k_q)
         if turns == 1:
@@ -187,7 +197,7 @@ class PeopleReader:
     def read(self, image: np.ndarray, box: Letterbox) -> PhotographPeople:
         """A letterboxed photograph (side, side, 3) uint8 RGB -> its people, in pixels of the photograph."""
         image, box = self._trimmed(image, box)
-        roots, people = self.detect(self._batch(image))
+        roots, people = self.detect(self._batch(image), box.border)
         found = roots.valid[0]
 
         def to_photograph(pixels: Tensor) -> np.ndarray:

@@ -282,6 +282,34 @@ def test_most_people_are_counted_among_those_who_can_be_lifted():
     assert roots.valid.tolist() == [[True]] and roots.score.item() == pytest.approx(0.4)
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_joints_at_the_border_of_the_photograph_are_not_seen(turned, monkeypatch):
+    """Whose borders the joints are held against: those of the photograph, not of the bars, and turned with it."""
+    borders = []
+
+    def seen_inside(people, border):
+        borders.append(border)
+        return people._replace(visible=people.visible & (torch.arange(17) != COCO_17.index("l_wrist")))
+
+    teacher = CrowdedMoveNet()
+    monkeypatch.setattr(teacher, "seen_inside", seen_inside)
+    reader = PeopleReader(teacher, KeypointLifter(width=16, blocks=1), "keypoints", 256, threshold=0.15, turned=turned)
+    if turned:
+        monkeypatch.setattr(
+            reader, "_run", lambda images: People2D(*(p.repeat(4, *[1] * (p.dim() - 1)) for p in teacher(None)))
+        )
+    place = SKELETON.index("l_wrist")
+    _, visible, _ = reader.teacher_people(torch.zeros(1, 3, 256, 256))
+    assert not visible[..., place].any() and visible[0, 0].sum() == 14
+    people = reader.read(np.zeros((256, 256, 3), np.uint8), Letterbox.fit(512, 256, 256))
+    assert not np.allclose(people.joints_px[0, place], 2 * teacher(None).points[0, 0, COCO_17.index("l_wrist")] + 0.5)
+    whole, lying = [-0.5, -0.5, 255.5, 255.5], [-0.5, 63.5, 255.5, 191.5]
+    assert borders[0].tolist() == [whole] * (4 if turned else 1)
+    upright = [63.5, -0.5, 191.5, 255.5]
+    trimmed = [-0.5, 31.5, 255.5, 159.5]
+    assert borders[1].tolist() == ([lying, upright, lying, upright] if turned else [trimmed])
+
+
 class PicturedMoveNet(CrowdedMoveNet):
     """Knows the shape of the image in front of it."""
 

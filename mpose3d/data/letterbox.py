@@ -75,6 +75,12 @@ class Letterbox:
         return (pixels - _like(self.offset, pixels)) / self.scale
 
     @property
+    def border(self) -> tuple[float, float, float, float]:
+        """(x0, y0, x1, y1) of the picture's edges in pixels of the square."""
+        ends = self.to_input(np.array([[-0.5, -0.5], self.size]) - [[0, 0], [0.5, 0.5]])
+        return tuple(ends.ravel().tolist())
+
+    @property
     def matrix(self) -> np.ndarray:
         """(2, 3) affine matrix of `to_input`."""
         return np.array([[self.scale, 0, self.offset[0]], [0, self.scale, self.offset[1]]])

@@ -70,6 +70,13 @@ def test_picture_lies_where_the_letterbox_says(width: int, height: int) -> None:
         assert found == pytest.approx(expected, abs=0.05)
 
 
+@pytest.mark.parametrize(
+    ("width", "height", "border"), [(200, 100, (-0.5, 24.5, 99.5, 74.5)), (30, 60, (24.5, -0.5, 74.5, 99.5))]
+)
+def test_border_of_the_picture(width: int, height: int, border: tuple[float, ...]) -> None:
+    assert Letterbox.fit(width, height, 100).border == pytest.approx(border)
+
+
 def test_camera_of_the_square() -> None:
     """Points seen by the photograph's camera and by that of the square are the same pixels."""
     camera, box = Camera.for_image(1920, 1080), Letterbox.fit(1920, 1080, 224)

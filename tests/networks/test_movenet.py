@@ -297,6 +297,39 @@ def test_people_side_by_side_are_seen_once_each_at_any_size(body):
         torch.testing.assert_close(merged.points[0, :2].sum(0), body + other)
 
 
+@pytest.fixture
+def cut_in_two(body) -> People2D:
+    """A person of 100 px (sides), in four places; the joints 0 to 7 pile up at x = 5, those of even number unsure."""
+    body[:8, 0] = 5.0
+    body[8:, 0] = torch.linspace(30, 105, 9)
+    body[:, 1] = torch.linspace(200, 300, 17)
+    people = reading(body)
+    people.scores[..., ::2] *= 0.2
+    return people
+
+
+def test_unsure_joints_at_the_border_of_the_picture_are_not_seen(cut_in_two):
+    for border, near in (
+        ((0.0, 0.0, 500.0, 500.0), [0, 2, 4, 6]),
+        ((-500.0, 0.0, 110.0, 500.0), [16]),
+        ((-500.0, 195.0, 500.0, 500.0), [0, 2]),
+    ):
+        seen = MoveNet().seen_inside(cut_in_two, torch.tensor([border]))
+        assert (~seen.visible[0, 0]).nonzero().flatten().tolist() == near
+        assert not seen.visible[0, 1:].any() and torch.equal(seen.valid, cut_in_two.valid)
+        assert torch.equal(seen.scores, cut_in_two.scores)  # how sure the person is does not change
+    far = MoveNet().seen_inside(cut_in_two, torch.tensor([[-50.0, 0, 500, 500]]))
+    assert torch.equal(far.visible, cut_in_two.visible)
+
+
+def test_whom_the_border_leaves_too_little_of_keeps_all(cut_in_two):
+    cut_in_two.scores[..., :10] = 0.2
+    border = torch.tensor([[0.0, 0, 500, 500], [0, 0, 105, 500]])
+    two = People2D(*(part.repeat(2, *[1] * (part.dim() - 1)) for part in cut_in_two))
+    seen = MoveNet().seen_inside(two, border).visible[:, 0].sum(-1)
+    assert seen.tolist() == [17 - 8, 17]
+
+
 def test_a_size_that_is_no_size_is_refused():
     with pytest.raises(ValueError, match=r"one multiple of its size or more, not at \[1.0, 0\]"):
         MoveNet(scales=[1.0, 0])

@@ -1,0 +1,99 @@
+"""People whom the border of a picture cuts in two: what it gains that MoveNet's joints near the border are not seen.
+
+python -m experiments.cut_off --root MultiPersonTestSet --images images_small --sequences TS1 TS6 TS10 --every 3
+
+Pictures of MuPoTS-3D are cut through each of their people, from aside and from below, and read again. All 15 joints of
+the person count, those beyond the border too.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mpose3d.data.letterbox import Picture, letterbox, read_picture
+from mpose3d.data.mupots import find_pictures, official_size, read_sequence
+from mpose3d.inference import PeopleReader, default_teacher, read_network
+from mpose3d.metrics.functional import mpjpe, pmpjpe
+from mpose3d.skeleton import MUPOTS_17, SKELETON
+from mpose3d.visualise.tables import print_table
+
+# parts of a person's width or height that stay in the picture, in turn
+_KEPT = (0.25, 0.5, 0.75)
+
+# a person is found if half of the joints inside the picture are this near, in diagonals of the person's box
+_NEAR = 0.2
+
+
+def cut_people(annotations: Path, pictures: Path, every: int) -> Iterator[tuple[Picture, Tensor, Tensor]]:
+    """Every picture that ends amid a person, and that person: joints (15, 2) px and (15, 3) mm."""
+    sequence, number = read_sequence(annotations), 0
+    for frame, path in list(find_pictures(pictures).items())[::every]:
+        picture = read_picture(path)
+        scale = torch.tensor(picture.size) / torch.tensor(official_size(sequence.name))
+        for p in sequence.valid[frame].nonzero().flatten().tolist():
+            px, _ = MUPOTS_17.to_skeleton((sequence.annot2[frame, p] + 0.5) * scale - 0.5)
+            mm, _ = MUPOTS_17.to_skeleton(sequence.univ_annot3[frame, p])
+            for axis in (0, 1):
+                low, high = px[:, axis].aminmax()
+                end = int(low + _KEPT[number % len(_KEPT)] * (high - low))
+                number += 1
+                if end > 0:
+                    pixels = picture.pixels[:end] if axis else picture.pixels[:, :end]
+                    yield Picture.whole(np.ascontiguousarray(pixels)), px, mm
+
+
+def read_person(reader: PeopleReader, picture: Picture, px: Tensor) -> Tensor:
+    """Joints (15, 3) mm of whoever lies where the joints px (15, 2) do; NaN if nobody does."""
+    people = reader.read(*letterbox(picture, reader.side))
+    inside = (px < torch.tensor(picture.size) - 0.5).all(-1)
+    if not len(people.score) or not inside.any():
+        return torch.full((len(SKELETON), 3), torch.nan, dtype=torch.float64)
+    apart = (torch.from_numpy(people.joints_px)[:, inside] - px[inside]).norm(dim=-1).median(-1).values
+    near = apart.min() < _NEAR * (px.amax(0) - px.amin(0)).norm()
+    return torch.where(near, torch.from_numpy(people.joints_mm[apart.argmin()]).double(), torch.nan)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", type=Path, required=True, help="MultiPersonTestSet")
+    parser.add_argument("--images", type=Path, required=True, help="folder of TSn/img_NNNNNN.jpg")
+    parser.add_argument("--sequences", nargs="+", required=True)
+    parser.add_argument("--every", type=int, default=1, help="take one picture in so many")
+    args = parser.parse_args()
+    network = read_network("keypoints")
+    seen_inside, seen_anywhere = default_teacher("keypoints"), default_teacher("keypoints")
+    seen_anywhere.seen_inside = lambda people, border: people
+    readers = {
+        name: PeopleReader(teacher, network, "keypoints")
+        for name, teacher in (("seen as MoveNet says", seen_anywhere), ("not seen at the border", seen_inside))
+    }
+
+    truth, read = [], {name: [] for name in readers}
+    for name in args.sequences:
+        for picture, px, mm in cut_people(args.root / name, args.images / name, args.every):
+            truth.append(mm)
+            for kind, reader in readers.items():
+                read[kind].append(read_person(reader, picture, px))
+    joints = {kind: torch.stack(people) for kind, people in read.items()}
+    both = torch.stack([people.isfinite().all(-1).all(-1) for people in joints.values()]).all(0)
+    rows = [
+        {
+            "joints": kind,
+            "found": int(people.isfinite().all(-1).all(-1).sum()),
+            "MPJPE": float(mpjpe(people[both], torch.stack(truth)[both], root=SKELETON.root).mean()),
+            "PMPJPE": float(pmpjpe(people[both], torch.stack(truth)[both]).mean()),
+        }
+        for kind, people in joints.items()
+    ]
+    notes = [f"Of {len(truth)} people who are cut in two; errors (mm) of the {int(both.sum())} whom both find."]
+    print_table("People at the border of a picture", rows, list(rows[0]), notes)
+
+
+if __name__ == "__main__":
+    main()
