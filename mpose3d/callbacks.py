@@ -14,7 +14,7 @@ from lightning.pytorch.loggers import WandbLogger
 from mpose3d.metrics.mupots import Mode, Mupots3D
 from mpose3d.networks.saved import SavedNetwork
 from mpose3d.poses.scenes import Scenes
-from mpose3d.sample import AnnotatedPhotographs, Photographs, RenderedScenes
+from mpose3d.sample import AnnotatedPhotographs, Photographs, PicturedScenes
 from mpose3d.skeleton import MUPOTS_17, SKELETON
 from mpose3d.stages.aae import AAEStage
 from mpose3d.stages.chooser import ChooserStage
@@ -71,7 +71,7 @@ class Pictures(Callback):
         trainer: Trainer,
         pl_module: CrossModalStage,
         outputs: Any,
-        batch: Scenes | Photographs | RenderedScenes,
+        batch: Scenes | Photographs | PicturedScenes,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
@@ -86,7 +86,7 @@ class Pictures(Callback):
         for name, drawn in pictures.items():
             self._log(trainer, f"{name}_{dataloader_idx}", drawn, folder)
 
-    def _photographs(self, stage: CrossModalStage, batch: Photographs | RenderedScenes) -> dict[str, list[np.ndarray]]:
+    def _photographs(self, stage: CrossModalStage, batch: Photographs | PicturedScenes) -> dict[str, list[np.ndarray]]:
         image = batch.image[: self.images]
         roots, people = stage.network(stage.teacher.encode(image))
         shown = (255 * image).byte().permute(0, 2, 3, 1).cpu().numpy()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple, NotRequired, TypedDict
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -29,18 +29,22 @@ class LabelledPhotographs(NamedTuple):
     counted: Float[Tensor, "b 1 h w"]
 
 
-class RenderedScenes(NamedTuple):
-    """Images of scenes whose 3D truth is known: for scoring, never for training."""
+class PicturedScenes(NamedTuple):
+    """Images with their people in 3D: renders to score by, and what the paired variants are supervised by."""
 
     image: Float[Tensor, "b 3 h w"]
     scenes: Scenes
 
 
 class CrossModalBatch(TypedDict):
-    """What phases 1 and 2 train on: scenes and photographs that have nothing to do with one another."""
+    """What phases 1 and 2 train on: scenes and photographs that have nothing to do with one another.
+
+    `paired` is there in the paired variants alone.
+    """
 
     scenes: Scenes
     photographs: Photographs
+    paired: NotRequired[PicturedScenes]
 
 
 class AnnotatedPhotographs(NamedTuple):

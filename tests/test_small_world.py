@@ -10,11 +10,11 @@ import torch
 from experiments.small.run import SCALED, SCALES, UNSEEN, mean_pose_errors, report, score_people, train
 from mpose3d.networks.cross_modal import Detection
 from mpose3d.representations.neural import People, Roots
-from mpose3d.sample import RenderedScenes
+from mpose3d.sample import PicturedScenes
 from mpose3d.skeleton import SKELETON
 
 
-def read(unseen: RenderedScenes, kept: torch.Tensor) -> Detection:
+def read(unseen: PicturedScenes, kept: torch.Tensor) -> Detection:
     """The true people, of whom those that are `kept` (b, p) were read."""
     joints = unseen.scenes.joints
     px = UNSEEN.camera.project(joints)
@@ -24,7 +24,7 @@ def read(unseen: RenderedScenes, kept: torch.Tensor) -> Detection:
 
 
 @pytest.fixture(scope="module")
-def unseen() -> RenderedScenes:
+def unseen() -> PicturedScenes:
     UNSEEN.setup()
     return UNSEEN.make(1, torch.Generator().manual_seed(0))
 

@@ -32,7 +32,7 @@ from mpose3d.networks.teacher import SmallTeacher, Teacher
 from mpose3d.poses.artificial import ArtificialPoses
 from mpose3d.poses.scenes import Scenes
 from mpose3d.representations.neural import Roots
-from mpose3d.sample import RenderedScenes
+from mpose3d.sample import PicturedScenes
 from mpose3d.skeleton import SKELETON
 from mpose3d.stages.cross_modal import scene_errors
 from mpose3d.visualise.pictures import beside, curves, overlay, write_picture
@@ -76,7 +76,7 @@ def train(out: Path, scale: str | None = None, overrides: list[str] | None = Non
 
 
 @torch.inference_mode()
-def score(teacher: Teacher, network: CrossModalNetwork, unseen: list[RenderedScenes]) -> dict[str, float]:
+def score(teacher: Teacher, network: CrossModalNetwork, unseen: list[PicturedScenes]) -> dict[str, float]:
     """Means of `scene_errors` over all people in the renders."""
     teacher.eval()
     network.eval()
@@ -84,7 +84,7 @@ def score(teacher: Teacher, network: CrossModalNetwork, unseen: list[RenderedSce
     return {name: float(torch.cat([batch[name] for batch in errors]).mean()) for name in errors[0]}
 
 
-def mean_pose_errors(unseen: list[RenderedScenes]) -> Tensor:
+def mean_pose_errors(unseen: list[PicturedScenes]) -> Tensor:
     """PMPJPE of everybody by the mean pose, which is the best that can be done without looking at the image."""
     mean = ArtificialPoses().sample(20_000, torch.Generator().manual_seed(0)).mean(0)
     truth = torch.cat([scenes.joints[scenes.valid] for _, scenes in unseen])
@@ -92,7 +92,7 @@ def mean_pose_errors(unseen: list[RenderedScenes]) -> Tensor:
 
 
 @torch.inference_mode()
-def score_people(found: list[Detection], unseen: list[RenderedScenes]) -> dict[str, float]:
+def score_people(found: list[Detection], unseen: list[PicturedScenes]) -> dict[str, float]:
     """People that were read, against those who are there.
 
     Read people are assigned to true ones by their 2D joints, one to one, within a limit (`assign_people`). `mpjpe` and

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mpose3d.data.letterbox import letterbox, read_picture, to_tensor
 from mpose3d.sample import AnnotatedPhotographs
+from mpose3d.skeleton import Layout
 
 S = TypeVar("S")
 
@@ -89,13 +90,16 @@ class AnnotatedFrames(Dataset[AnnotatedPhotographs], ABC, Generic[S]):
 
 
 class AnnotatedDataModule(LightningDataModule):
-    """Loads `dataset`, which `setup` makes, for test and predict; nothing is trained on it.
+    """Loads `dataset`, which `setup` makes, for test and predict. To train on it takes `PairedPhotographs`.
 
     Args:
         image_size: side of the square input in pixels.
         batch_size: pictures in a batch.
         num_workers: processes that read pictures; batches do not depend on it.
     """
+
+    #: of the joints of `dataset`
+    layout: ClassVar[Layout]
 
     def __init__(self, image_size: int = 224, batch_size: int = 8, num_workers: int = 0) -> None:
         super().__init__()

@@ -11,29 +11,35 @@ from mpose3d.data.scenes import SyntheticScenes
 
 
 class CrossModalData(LightningDataModule):
-    """Two data modules as one: training batches hold one of each, validation runs through both.
+    """Data modules as one: training batches hold one of each, validation runs through the first two.
 
-    The shorter of the two is repeated, so that an epoch is as long as the longer.
+    The shorter ones are repeated, so that an epoch is as long as the longest.
 
     Args:
         scenes: D_syn.
         photographs: any data module of unlabelled images.
+        paired: data module of `PicturedScenes` for the paired variants: `PairedPhotographs`, or
+            `RenderedWorld(gives="paired")`.
     """
 
-    def __init__(self, scenes: SyntheticScenes, photographs: LightningDataModule) -> None:
+    def __init__(
+        self, scenes: SyntheticScenes, photographs: LightningDataModule, paired: LightningDataModule | None = None
+    ) -> None:
         super().__init__()
         self.scenes, self.photographs = scenes, photographs
+        self.parts = {"scenes": scenes, "photographs": photographs} | ({} if paired is None else {"paired": paired})
 
     def prepare_data(self) -> None:
-        self.photographs.prepare_data()
+        for part in self.parts.values():
+            part.prepare_data()
 
     def setup(self, stage: str | None = None) -> None:
-        for part in (self.scenes, self.photographs):
+        for part in self.parts.values():
             part.trainer = self.trainer
             part.setup(stage)
 
     def train_dataloader(self) -> CombinedLoader:
-        loaders = {"scenes": self.scenes.train_dataloader(), "photographs": self.photographs.train_dataloader()}
+        loaders = {name: part.train_dataloader() for name, part in self.parts.items()}
         return CombinedLoader(loaders, "max_size_cycle")
 
     def val_dataloader(self) -> list:
@@ -45,8 +51,7 @@ class CrossModalData(LightningDataModule):
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         if isinstance(batch, dict):
             return {
-                name: part.on_after_batch_transfer(batch[name], dataloader_idx)
-                for name, part in (("scenes", self.scenes), ("photographs", self.photographs))
+                name: part.on_after_batch_transfer(batch[name], dataloader_idx) for name, part in self.parts.items()
             }
         part = self.scenes if dataloader_idx == 0 else self.photographs
         return part.on_after_batch_transfer(batch, dataloader_idx)

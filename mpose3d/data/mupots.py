@@ -192,6 +192,8 @@ class MupotsDataModule(AnnotatedDataModule):
         reading: image_size, batch_size and num_workers, see `AnnotatedDataModule`.
     """
 
+    layout = MUPOTS_17
+
     def __init__(
         self, root: str, images: str | None = None, sequences: list[str] | None = None, **reading: Any
     ) -> None:

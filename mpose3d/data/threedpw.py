@@ -15,6 +15,7 @@ from torch import Tensor
 from mpose3d.data.annotated import AnnotatedDataModule, AnnotatedFrames, choose
 from mpose3d.data.arrays_pickle import read_arrays_pickle
 from mpose3d.data.smpl import smpl_joints
+from mpose3d.skeleton import SMPL_24
 
 SPLITS = ("train", "validation", "test")
 
@@ -174,7 +175,7 @@ class ThreeDPWFrames(AnnotatedFrames[ThreeDPWSequence]):
 
 
 class ThreeDPWDataModule(AnnotatedDataModule):
-    """3DPW in its official layout (docs/data.md), for test and predict; nothing is trained on it.
+    """3DPW in its official layout (docs/data.md), for test and predict.
 
     Args:
         root: folder that holds `sequenceFiles/` and `imageFiles/`.
@@ -182,6 +183,8 @@ class ThreeDPWDataModule(AnnotatedDataModule):
         sequences: names; null: all of the split.
         reading: image_size, batch_size and num_workers, see `AnnotatedDataModule`.
     """
+
+    layout = SMPL_24
 
     def __init__(self, root: str, split: str = "test", sequences: list[str] | None = None, **reading: Any) -> None:
         super().__init__(**reading)

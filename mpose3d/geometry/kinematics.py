@@ -35,6 +35,10 @@ from mpose3d.skeleton import SKELETON
 # direction turns the frame by 1e-7 / sine, so the round trip stays within 1e-5 outside.
 _SINGULAR = 0.01
 
+# A person's size is unknown, its rough distance is not: pulls the depth of one whose joints lie on a line towards that
+# of a standing body. Relative to the equations of the joints, which are about 1 / size each.
+_PRIOR_WEIGHT = 1e-3
+
 _PARENTS = tuple(SKELETON.parents)
 _TORSO = SKELETON.indices("neck", "r_hip", "l_hip")
 #: joints whose direction is not free: the mirror image of their twin, through the midpoint that is their parent
@@ -153,6 +157,34 @@ def translate(p_r: Tensor, root_px: Tensor, depth: Tensor, camera: Camera) -> Te
         depth: (...) mm.
     """
     return p_r + camera.unproject(root_px, depth)[..., None, :]
+
+
+@full_precision
+def fit_translation(p_r: Tensor, rays: Tensor, visible: Tensor, size: Tensor) -> Tensor:
+    """T_G (..., 3) mm in closed form: the place of p_r whose projection comes closest to the visible rays.
+
+    Each joint (X, Y, Z) seen at (u, v) asks for X + x = u (Z + z) and Y + y = v (Z + z): linear in the place (x, y, z).
+    The equations are in mm across the line of sight; one more, of little weight, asks for the depth at which the body
+    looks as large as it is.
+
+    Args:
+        p_r: (..., 15, 3) mm.
+        rays: (..., 15, 2), pixels from the camera's centre over its focal length; 0 where not visible.
+        visible: (..., 15).
+        size: (...) root mean square distance of the visible rays from their middle.
+    """
+    weight = visible.to(p_r)[..., None]
+    offset = rays * p_r[..., 2:] - p_r[..., :2]  # x - u z = offset
+    count = weight.sum(-2).clamp_min(1)
+    mean_ray, mean_offset = (rays * weight).sum(-2) / count, (offset * weight).sum(-2) / count
+    ray, difference = (rays - mean_ray[..., None, :]) * weight, (offset - mean_offset[..., None, :]) * weight
+    spread = (p_r[..., :2] - ((p_r[..., :2] * weight).sum(-2) / count)[..., None, :]) * weight
+    guess = spread.square().sum((-1, -2)).clamp_min(1.0).sqrt() / (size * count[..., 0].sqrt())
+    pull = _PRIOR_WEIGHT * size.square() * count[..., 0]
+    z = (pull * guess - (ray * difference).sum((-1, -2))) / (pull + ray.square().sum((-1, -2)))
+    # nobody reaches through the lens
+    z = torch.maximum(z, 100.0 - p_r[..., 2].amin(-1))
+    return torch.cat([mean_offset + mean_ray * z[..., None], z[..., None]], dim=-1)
 
 
 @full_precision

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mpose3d.geometry.camera import Camera
 from mpose3d.geometry.constants import like
 from mpose3d.geometry.extent import bounding_box
-from mpose3d.geometry.kinematics import local_to_canonical, rotate
+from mpose3d.geometry.kinematics import fit_translation, local_to_canonical, rotate
 from mpose3d.geometry.precision import full_precision, normalize
 from mpose3d.networks.autoencoder import PriorNetwork
 from mpose3d.representations.neural import People
@@ -34,10 +34,6 @@ _NUDGE = 3e-3
 
 # people refined at once: each is as many bodies as its code has numbers
 _REFINED = 512
-
-# A person's size is unknown, its rough distance is not: pulls the depth of one whose joints lie on a line towards that
-# of a standing body. Relative to the equations of the joints, which are about 1 / size each.
-_PRIOR_WEIGHT = 1e-3
 
 
 def count_joints(visible: Bool[Tensor, "*people 15"]) -> Int[Tensor, "*people"]:
@@ -124,7 +120,7 @@ class KeypointLifter(PriorNetwork):
         columns = columns.unflatten(-1, (2, 3)).mT + torch.eye(3, 2, dtype=columns.dtype, device=columns.device)
         rotation = view @ roma.special_gramschmidt(columns)
         p_r = rotate(local_to_canonical(self.psi(embedding)), rotation)
-        return p_r + _translation(p_r, rays, visible, size)[..., None, :], embedding, rotation
+        return p_r + fit_translation(p_r, rays, visible, size)[..., None, :], embedding, rotation
 
     def _refined(self, code: Tensor, view: Tensor, rays: Tensor, visible: Tensor, size: Tensor, steps: int) -> Tensor:
         """`code` (..., c) after `steps` Gauss-Newton steps on the joints' distances from where they are seen.
@@ -172,24 +168,3 @@ def _size(seen: Tensor, visible: Tensor) -> Tensor:
     """Root mean square distance (...) of visible joints from the middle of the view."""
     count = visible.sum(-1).clamp_min(1)
     return (seen.square().sum(-1).sum(-1) / count).clamp_min(1e-8).sqrt()
-
-
-def _translation(p_r: Tensor, rays: Tensor, visible: Tensor, size: Tensor) -> Tensor:
-    """T_G (..., 3) mm in closed form: the place of p_r whose projection comes closest to the visible rays.
-
-    Each joint (X, Y, Z) seen at (u, v) asks for X + x = u (Z + z) and Y + y = v (Z + z): linear in the place (x, y, z).
-    The equations are in mm across the line of sight; one more, of little weight, asks for the depth at which the body
-    looks as large as it is.
-    """
-    weight = visible.to(p_r)[..., None]
-    offset = rays * p_r[..., 2:] - p_r[..., :2]  # x - u z = offset
-    count = weight.sum(-2).clamp_min(1)
-    mean_ray, mean_offset = (rays * weight).sum(-2) / count, (offset * weight).sum(-2) / count
-    ray, difference = (rays - mean_ray[..., None, :]) * weight, (offset - mean_offset[..., None, :]) * weight
-    spread = (p_r[..., :2] - ((p_r[..., :2] * weight).sum(-2) / count)[..., None, :]) * weight
-    guess = spread.square().sum((-1, -2)).clamp_min(1.0).sqrt() / (size * count[..., 0].sqrt())
-    pull = _PRIOR_WEIGHT * size.square() * count[..., 0]
-    z = (pull * guess - (ray * difference).sum((-1, -2))) / (pull + ray.square().sum((-1, -2)))
-    # nobody reaches through the lens
-    z = torch.maximum(z, 100.0 - p_r[..., 2].amin(-1))
-    return torch.cat([mean_offset + mean_ray * z[..., None], z[..., None]], dim=-1)

@@ -18,12 +18,12 @@ from mpose3d.networks.teacher.base import Teacher
 from mpose3d.poses.scenes import Scenes
 from mpose3d.representations.hmpaf import HMPAF, parse, select_supplied
 from mpose3d.representations.neural import NeuralGrid, Roots
-from mpose3d.sample import AnnotatedPhotographs, Photographs, RenderedScenes
+from mpose3d.sample import AnnotatedPhotographs, CrossModalBatch, Photographs, PicturedScenes
 from mpose3d.skeleton import SKELETON
 from mpose3d.stages.base import Stage
 
 #: what validation and test data may consist of
-ScoredBatch = Scenes | RenderedScenes | Photographs | AnnotatedPhotographs
+ScoredBatch = Scenes | PicturedScenes | Photographs | AnnotatedPhotographs
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class LossWeights:
     recon_maps: F(G(m_syn)) against m_syn. The other recon terms: the people of H(G(m_syn)) against the scene's, their
     3D joints (pose), the same before T_R (canonical), T_R itself (rotation), 2D joints (points), depth code, and roots.
     ss: s against s~.
+    paired: factor of the recon weights for the people of H(E(I)) against annotated ones, in the paired variants.
     """
 
     distl: float = 1.0
@@ -46,6 +47,7 @@ class LossWeights:
     recon_depth: float = 1.0
     recon_root: float = 1.0
     ss: float = 1.0
+    paired: float = 1.0
 
 
 class CrossModalStage(Stage):
@@ -137,7 +139,7 @@ class CrossModalStage(Stage):
 
     def reconstruction(self, scenes: Scenes) -> dict[str, Tensor]:
         """Auto-encoding pathway: scene -> m_syn -> G -> v~, read by F (2D) and by H (3D)."""
-        network, representation = self.network, self.network.representation
+        network = self.network
         m_syn = self.draw_scenes(scenes)
         v = network.encode(m_syn)
         terms = {}
@@ -145,7 +147,20 @@ class CrossModalStage(Stage):
             again, wanted = (select_supplied(maps, network.layout) for maps in (self.teacher.decode(v), m_syn))
             terms["recon_maps"] = (again - wanted).square().sum(1).mean()
 
-        grid = network.h_of_g(v)
+        people = self._people_terms(network.h_of_g(v), scenes)
+        return terms | {f"recon_{name}": term for name, term in people.items()}
+
+    def supervision(self, batch: CrossModalBatch) -> dict[str, Tensor]:
+        """Paired variants: the people of H(E(I)) against those that the image is annotated with."""
+        if "paired" not in batch:
+            return {}
+        image, scenes = batch["paired"]
+        people = self._people_terms(self.network.h(self.teacher.encode(image)), scenes)
+        return {f"paired_{name}": term for name, term in people.items()}
+
+    def _people_terms(self, grid: NeuralGrid, scenes: Scenes) -> dict[str, Tensor]:
+        """People read at the true roots, against the true ones, and the roots."""
+        network, representation = self.network, self.network.representation
         projected = representation.project(scenes.joints)
         roots = Roots(projected[..., SKELETON.root, :], scenes.valid.float(), scenes.valid)
         people = representation.decode(grid, roots, network.psi)
@@ -158,13 +173,13 @@ class CrossModalStage(Stage):
         p_c, rotation = canonicalize(scenes.joints)
         root = SKELETON.root
         relative = people.joints - people.joints[..., root, None, :]
-        return terms | {
-            "recon_pose": losses.pose_error(people.joints, scenes.joints, root, scenes.valid),
-            "recon_canonical": losses.pose_error(rotate(relative, people.rotation.mT), p_c, root, scenes.valid),
-            "recon_rotation": losses.rotation_error(people.rotation, rotation, scenes.valid),
-            "recon_points": losses.keypoints(people.joints_px, projected, inside, representation.input_size),
-            "recon_depth": losses.depth_error(code, target_code, scenes.valid),
-            "recon_root": losses.root_error(grid.root, grid.offset, mask, offset),
+        return {
+            "pose": losses.pose_error(people.joints, scenes.joints, root, scenes.valid),
+            "canonical": losses.pose_error(rotate(relative, people.rotation.mT), p_c, root, scenes.valid),
+            "rotation": losses.rotation_error(people.rotation, rotation, scenes.valid),
+            "points": losses.keypoints(people.joints_px, projected, inside, representation.input_size),
+            "depth": losses.depth_error(code, target_code, scenes.valid),
+            "root": losses.root_error(grid.root, grid.offset, mask, offset),
         }
 
     def self_supervision(self, grid: NeuralGrid) -> dict[str, Tensor]:
@@ -181,7 +196,12 @@ class CrossModalStage(Stage):
         return {"ss": losses.agreement(s, s_again, roots.valid)}
 
     def total(self, terms: dict[str, Tensor]) -> Tensor:
-        return torch.stack([getattr(self.weights, name) * term for name, term in terms.items()]).sum()
+        def weight(name: str) -> float:
+            if name.startswith("paired_"):
+                return self.weights.paired * getattr(self.weights, name.replace("paired", "recon"))
+            return getattr(self.weights, name)
+
+        return torch.stack([weight(name) * term for name, term in terms.items()]).sum()
 
     # scoring ---------------------------------------------------------------------------------------------------------
 
@@ -202,7 +222,7 @@ class CrossModalStage(Stage):
         if isinstance(batch, Photographs):
             v = self.teacher.encode(batch.image)
             self.log_terms(f"{split}/photographs", self.distillation(v, network.h(v)), len(batch.image))
-        elif isinstance(batch, RenderedScenes):
+        elif isinstance(batch, PicturedScenes):
             grid = network.h(self.teacher.encode(batch.image))
             self._log_errors(grid, batch.scenes, f"{split}/rendered")
         else:

@@ -12,7 +12,10 @@ from mpose3d.stages.cross_modal import CrossModalStage
 
 
 class Phase1Stage(CrossModalStage):
-    """L_distl and L_ss on unlabelled images, L_recon on D_syn. Trains G and H; E, F and Psi are frozen."""
+    """L_distl and L_ss on unlabelled images, L_recon on D_syn. Trains G and H; E, F and Psi are frozen.
+
+    In the paired variants images with their 3D people as well (`supervision`).
+    """
 
     frozen: ClassVar[tuple[str, ...]] = ("teacher", "network.psi")
 
@@ -25,6 +28,7 @@ class Phase1Stage(CrossModalStage):
             v = self.teacher.encode(batch["photographs"].image)
             grid = self.network.h(v)
             terms = self.distillation(v, grid) | self.reconstruction(scenes) | self.self_supervision(grid)
+            terms |= self.supervision(batch)
         loss = self.total(terms)
         self.log_terms("train", terms | {"loss": loss}, len(scenes.joints))
         return loss

@@ -9,8 +9,8 @@ import torch
 from torch.func import jacfwd
 
 from mpose3d.geometry.camera import Camera
-from mpose3d.geometry.kinematics import local_to_canonical, rotate
-from mpose3d.networks.keypoint_lifter import KeypointLifter, _size, _translation, _view
+from mpose3d.geometry.kinematics import fit_translation, local_to_canonical, rotate
+from mpose3d.networks.keypoint_lifter import KeypointLifter, _size, _view
 from mpose3d.poses.artificial import ArtificialPoses
 from mpose3d.poses.scenes import SceneSampler
 from mpose3d.skeleton import SKELETON
@@ -39,7 +39,7 @@ def test_the_place_of_a_known_body_is_found_from_its_projection(people):
     rays = torch.where(visible[..., None], rays, 0)
     seen = torch.nn.functional.pad(rays, (0, 1), value=1.0) @ _view(rays, visible)
     size = _size(torch.where(visible[..., None], seen[..., :2] / seen[..., 2:], 0), visible)
-    found = _translation(people - root[:, None], rays, visible, size)
+    found = fit_translation(people - root[:, None], rays, visible, size)
     assert ((found - root).norm(dim=-1) / root[:, 2]).median() < 2e-3
 
 

@@ -13,6 +13,7 @@ from mpose3d.averaging import AveragedWeights
 from mpose3d.callbacks import NetworkFile, Pictures
 from mpose3d.data.cross_modal import CrossModalData
 from mpose3d.data.images import ImageFolderDataModule
+from mpose3d.data.rendered import RenderedWorld
 from mpose3d.data.scenes import SyntheticScenes
 from mpose3d.geometry.camera import Camera
 from mpose3d.geometry.kinematics import canonicalize
@@ -306,6 +307,29 @@ def test_people_of_the_lifter_have_no_error_under_mixed_precision(monkeypatch):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         stage.training_step(scenes, 0)
     assert all(terms[name] < 1e-4 for name in ("pose", "canonical", "rotation", "points"))
+
+
+@pytest.mark.parametrize("name", ["phase1", "phase2"])
+def test_paired_people_supervise_the_h_of_photographs(name, trainer):
+    data = CrossModalData(SyntheticScenes(**SCENES), RenderedWorld(**SCENES), RenderedWorld("paired", **SCENES))
+    stage = tiny_stage(name)
+    fit = trainer()
+    fit.fit(stage, data)
+    paired = {term.removeprefix("train/paired_") for term in fit.callback_metrics if "paired" in term}
+    assert paired == {"pose", "canonical", "rotation", "points", "depth", "root"}
+
+    network, batch = stage.network, {"paired": data.parts["paired"].make(0, torch.Generator().manual_seed(0))}
+    terms = stage.supervision(batch)
+    grid = network.h(stage.teacher.encode(batch["paired"].image))
+    again = stage._people_terms(grid, batch["paired"].scenes)
+    stage.weights = LossWeights(paired=0.5, recon_pose=2.0, recon_depth=0.0)
+    factor = {"pose": 2.0, "canonical": 5.0, "rotation": 1.0, "points": 5.0, "depth": 0.0, "root": 1.0}
+    assert stage.total(terms).item() == pytest.approx(0.5 * sum(factor[n] * term.item() for n, term in again.items()))
+    network.zero_grad()
+    stage.total(terms).backward()
+    assert all(p.grad is not None for p in network.h.parameters())
+    assert all(p.grad is None for part in (network.g, network.psi, stage.teacher) for p in part.parameters())
+    assert stage.supervision({}) == {}
 
 
 @pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
