@@ -70,7 +70,7 @@ def to_canonical(poses: np.ndarray) -> np.ndarray:
 
 
 def parse_one_by_one(heatmaps: np.ndarray, pafs: np.ndarray, layout: Layout) -> list[np.ndarray]:
-    """People (J, 2) of one image, NaN where a joint is not seen; the settings are the defaults of `parse`."""
+    """People (J, 2) of one image, NaN where a joint is not seen; the settings are those of `parse`."""
     peaks = [_peaks(heatmap) for heatmap in heatmaps]
     found = []
     for limb, (a, b) in enumerate(layout.limbs):

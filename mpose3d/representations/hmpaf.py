@@ -20,6 +20,19 @@ from mpose3d.geometry.constants import constant
 from mpose3d.geometry.precision import full_precision
 from mpose3d.skeleton import Layout
 
+# heatmaps are enlarged by this before the search, so that two peaks two cells apart are two
+_ENLARGED = 2
+
+# places on the line between two peaks at which the field is read
+_SAMPLES = 10
+
+# what `parse` takes for a limb: least component of the field along it, and the least part of the places that agree
+_FIELD, _AGREEMENT = 0.05, 0.8
+
+# whom `parse` takes for a person: fewest joints, and their least mean height; and the most peaks of one joint
+_FEWEST_JOINTS, _LEAST_HEIGHT = 4, 0.2
+_MOST_PEAKS = 32
+
 
 class HMPAF(NamedTuple):
     """Heatmaps (B, J, h, w), one per joint, and part-affinity fields (B, 2L, h, w), x then y of each limb."""
@@ -187,18 +200,7 @@ def in_order(part: Tensor, order: Tensor) -> Tensor:
     return part.gather(1, index)
 
 
-def parse(
-    hmpaf: HMPAF,
-    layout: Layout,
-    stride: float = 8.0,
-    threshold: float = 0.1,
-    limb_threshold: float = 0.05,
-    limb_agreement: float = 0.8,
-    min_joints: int = 4,
-    min_score: float = 0.2,
-    max_people: int = 32,
-    upsample: int = 2,
-) -> People2D:
+def parse(hmpaf: HMPAF, layout: Layout, stride: float = 8.0, threshold: float = 0.1) -> People2D:
     """People of HM-PAF: peaks of the heatmaps, grouped by line integrals over the fields (Cao et al., section 2.3).
 
     Peaks and integrals are batched on the maps' device. Each limb's ends are then matched by an optimal assignment, of
@@ -210,12 +212,6 @@ def parse(
         layout: the joints and limbs.
         stride: px per cell.
         threshold: least height of a peak.
-        limb_threshold: least component of the field along a limb for a sample on the limb to agree with it.
-        limb_agreement: least fraction of the samples on a limb that must agree.
-        min_joints: least number of joints of a person.
-        min_score: least mean height of a person's peaks.
-        max_people: most peaks kept of each joint.
-        upsample: factor by which heatmaps are enlarged before the search, so that two peaks two cells apart are two.
 
     Raises:
         ValueError: maps that do not fit the layout or are not finite; a layout without limbs.
@@ -234,14 +230,13 @@ def parse(
         raise ValueError("heatmaps or part-affinity fields hold NaN or infinity")
 
     # maps -> peaks of each joint -> score of each pair of peaks that a limb could join -> people
-    cells, scores = peaks(heatmaps, threshold, max_people, upsample)
-    joins = limb_integrals(pafs, cells, scores > 0, layout, limb_threshold, limb_agreement)
+    cells, scores = peaks(heatmaps, threshold, _MOST_PEAKS)
+    joins = limb_integrals(pafs, cells, scores > 0, layout, _FIELD, _AGREEMENT)
     # a network that is unsure of a joint has low peaks beside the right one, with fields as good
     first, second = (scores[:, list(end)] for end in zip(*layout.limbs, strict=True))
     joins *= (first[..., None] * second[:, :, None]).sqrt()
     images = [
-        _group(join, score, layout, min_joints, min_score)
-        for join, score in zip(joins.cpu().numpy(), scores.cpu().numpy(), strict=True)
+        _group(join, score, layout) for join, score in zip(joins.cpu().numpy(), scores.cpu().numpy(), strict=True)
     ]
 
     most = max((len(people) for people in images), default=0)
@@ -262,10 +257,9 @@ def parse(
     )
 
 
-def peaks(heatmaps: Tensor, threshold: float, most: int, upsample: int = 2) -> tuple[Tensor, Tensor]:
+def peaks(heatmaps: Tensor, threshold: float, most: int) -> tuple[Tensor, Tensor]:
     """Local maxima: cells (B, J, K, 2) as x, y with a fraction, and their heights (B, J, K), 0 where there is none."""
-    if upsample > 1:
-        heatmaps = functional.interpolate(heatmaps, scale_factor=upsample, mode="bicubic")
+    heatmaps = functional.interpolate(heatmaps, scale_factor=_ENLARGED, mode="bicubic")
     height, width = heatmaps.shape[-2:]
     is_peak = (heatmaps > threshold) & (heatmaps == _largest_near(_largest_near(heatmaps, -1), -2))
     scores, index = torch.where(is_peak, heatmaps, 0).flatten(2).topk(min(most, height * width), dim=-1)
@@ -286,7 +280,7 @@ def peaks(heatmaps: Tensor, threshold: float, most: int, upsample: int = 2) -> t
     offset_x = _vertex(log[..., 3], log[..., 4], log[..., 5], (x > 0) & (x < width - 1))
     offset_y = _vertex(log[..., 1], log[..., 4], log[..., 7], (y > 0) & (y < height - 1))
     cells = torch.stack([x + offset_x, y + offset_y], dim=-1)
-    return (cells + 0.5) / upsample - 0.5, scores
+    return (cells + 0.5) / _ENLARGED - 0.5, scores
 
 
 def _largest_near(maps: Tensor, dim: int) -> Tensor:
@@ -307,7 +301,7 @@ def _vertex(before: Tensor, here: Tensor, after: Tensor, inside: Tensor) -> Tens
 
 
 def limb_integrals(
-    pafs: Tensor, cells: Tensor, exists: Tensor, layout: Layout, threshold: float, agreement: float, samples: int = 10
+    pafs: Tensor, cells: Tensor, exists: Tensor, layout: Layout, threshold: float, agreement: float
 ) -> Tensor:
     """(B, L, K, K): mean of the field along the line from each first to each second end; 0 where that is no limb."""
     batch, _, height, width = pafs.shape
@@ -317,7 +311,7 @@ def limb_integrals(
     x, y, to_x, to_y = x[..., None], y[..., None], to_x[:, :, None], to_y[:, :, None]
     span_x, span_y = to_x - x, to_y - y
     length = (span_x * span_x + span_y * span_y).sqrt().clamp_min(1e-6)
-    steps = torch.linspace(0, 1, samples, device=cells.device)
+    steps = torch.linspace(0, 1, _SAMPLES, device=cells.device)
     # in the units of `grid_sample`, (B, L, K, K, samples)
     line_x = (2 * (x[..., None] + span_x[..., None] * steps) + 1) / width - 1
     line_y = (2 * (y[..., None] + span_y[..., None] * steps) + 1) / height - 1
@@ -333,9 +327,7 @@ def limb_integrals(
     return torch.where(agrees & both, along.mean(dim=-1), 0).clamp_min(0)
 
 
-def _group(
-    joins: np.ndarray, scores: np.ndarray, layout: Layout, min_joints: int, min_score: float
-) -> list[dict[int, int]]:
+def _group(joins: np.ndarray, scores: np.ndarray, layout: Layout) -> list[dict[int, int]]:
     """People of one image, each {joint: peak}, from limb scores (L, K, K) and peak heights (J, K)."""
     limbs = []
     for (first, second), join in zip(layout.limbs, joins, strict=True):
@@ -361,5 +353,5 @@ def _group(
         return sum(heights[joint][peak] for joint, peak in person.items()) / len(person)
 
     people = {id(person): person for person in person_of.values()}.values()
-    kept = [person for person in people if len(person) >= min_joints and height(person) >= min_score]
+    kept = [person for person in people if len(person) >= _FEWEST_JOINTS and height(person) >= _LEAST_HEIGHT]
     return sorted(kept, key=lambda person: len(person) * height(person), reverse=True)
