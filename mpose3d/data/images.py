@@ -235,7 +235,6 @@ class ImageFolderDataModule(LightningDataModule):
         self.video_step = video_step
         self.seed = seed
         self.datasets: dict[str, PhotographDataset] = {}
-        self.unreadable: dict[Path, str] = {}
 
     def setup(self, stage: str | None = None) -> None:
         """Finds the photographs; files that do not open are left out, with one warning that lists them.
@@ -255,7 +254,6 @@ class ImageFolderDataModule(LightningDataModule):
             if unreadable:
                 names = ", ".join(str(path) for path in unreadable)
                 warnings.warn(f"{len(unreadable)} photographs do not open and are left out: {names}", stacklevel=2)
-            self.unreadable |= unreadable
             augmentation = self.augmentation if split == "train" else None
             self.datasets[split] = PhotographDataset(sources, self.image_size, augmentation, self.seed)
 

@@ -16,7 +16,7 @@ class Camera:
     """A pinhole camera with square pixels and no distortion.
 
     Camera space: millimetres, x right, y down, z forward, origin at the optical centre. Image: pixels, x right, y
-    down, the centre of the top-left pixel at (0, 0). Cameras are never changed; `scaled` returns another.
+    down, the centre of the top-left pixel at (0, 0).
 
     Args:
         focal: focal length in pixels.
@@ -34,11 +34,6 @@ class Camera:
         unknown origin.
         """
         return cls(focal_ratio * max(width, height), ((width - 1) / 2, (height - 1) / 2))
-
-    def scaled(self, scale: float, offset: tuple[float, float] = (0.0, 0.0)) -> Camera:
-        """The camera of the image resampled by `pixel -> scale * pixel + offset`."""
-        cx, cy = self.centre
-        return Camera(scale * self.focal, (scale * cx + offset[0], scale * cy + offset[1]))
 
     @full_precision
     def project(self, points: Tensor) -> Tensor:

@@ -210,10 +210,10 @@ class PriorNetwork(SavedNetwork):
 
 
 class PoseDiscriminator(nn.Module):
-    """Disc: local pose (..., 15, 3) -> logits (..., `judgements`) that it is real.
+    """Disc: local pose (..., 15, 3) -> logits (..., 22) that it is real.
 
-    One judgement per free joint, one per limb, one per pair of limbs, one per half and one of the whole body; a joint
-    is judged by its direction in the local frame, the groups by canonical directions.
+    One each for 11 free joints, 5 limbs, 3 pairs of limbs, 2 halves and the whole body; a joint is judged by its
+    direction in the local frame, the groups by canonical directions.
     """
 
     def __init__(self, widths: Sequence[int] = (32, 64, 128, 512)) -> None:
@@ -224,10 +224,6 @@ class PoseDiscriminator(nn.Module):
             nn.ModuleList(nn.Linear(width, 1) for _ in range(count))
             for width, count in zip(widths, (len(_LIMBS), 3, 2, 1), strict=True)
         )
-
-    @property
-    def judgements(self) -> int:
-        return len(self.joints) + sum(map(len, self.groups))
 
     def forward(self, p_l: Float[Tensor, "*n 15 3"]) -> Float[Tensor, "*n d"]:
         p_l = normalize(p_l)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 import cv2
 import matplotlib
@@ -121,25 +120,18 @@ def hmpaf_picture(heatmaps: np.ndarray, pafs: np.ndarray, zoom: int = 8) -> np.n
     return beside(*(np.kron(panel, np.ones((zoom, zoom, 1), dtype=np.uint8)) for panel in (heat, wheel)))
 
 
-def poses_grid(
-    poses: np.ndarray,
-    columns: int = 8,
-    side: int = 160,
-    frame: Literal["canonical", "camera"] = "canonical",
-    row_colours: bool = False,
-) -> np.ndarray:
-    """Many poses, one in each square tile, all facing as their frame says and each filling its tile.
+def poses_grid(poses: np.ndarray, columns: int = 8, side: int = 160, row_colours: bool = False) -> np.ndarray:
+    """Many poses, one in each square tile, seen from the front, a little aside, and each filling its tile.
 
     Args:
-        poses: (N, 15, 3) mm.
+        poses: (N, 15, 3) canonical, mm.
         columns: tiles in a row.
         side: px of a tile.
-        frame: axes of the poses; "canonical" (x forward, y left, z up) is seen from the front, a little aside.
         row_colours: one colour for each row, not for each pose.
     """
     poses = np.asarray(poses, dtype=float)
-    if frame == "canonical":  # facing the camera: the left side to the right of the picture
-        poses = np.stack([poses[..., 1], -poses[..., 2], -poses[..., 0]], axis=-1)
+    # facing the camera: the left side to the right of the picture
+    poses = np.stack([poses[..., 1], -poses[..., 2], -poses[..., 0]], axis=-1)
     colours = [n // columns if row_colours else n for n in range(len(poses))]
     tiles = [
         render_people(pose[None], (side, side), azimuth=-25, elevation=8, floor=False, first_colour=colour)

@@ -114,12 +114,11 @@ def test_validation_and_prediction_show_whole_pictures_in_order(images_root: Pat
 
 
 def test_broken_files_among_good_ones(images_root: Path) -> None:
-    broken, half = images_root / "day0" / "broken.jpg", images_root / "day0" / "0.png"
-    broken.write_bytes(b"not an image")
+    half = images_root / "day0" / "0.png"
+    (images_root / "day0" / "broken.jpg").write_bytes(b"not an image")
     half.write_bytes(half.read_bytes()[: half.stat().st_size // 2])
     with pytest.warns(UserWarning, match=r"1 photographs do not open and are left out: .*broken\.jpg"):
         data = module(images_root, augmentation=None)
-    assert list(data.unreadable) == [broken]
     dataset = data.datasets["train"]
     at = [dataset.locate(i)[0].path for i in range(len(dataset))].index(half)
     # only its header is whole: the next good picture stands in, and says so

@@ -30,13 +30,6 @@ def test_weak_perspective_is_exact_at_the_depth_of_the_root(generator):
     torch.testing.assert_close(camera.project_weak(deep, SKELETON.root), camera.project(flat))
 
 
-def test_scaled_camera_projects_to_scaled_pixels(generator):
-    camera = Camera.for_image(640, 480)
-    points = torch.randn(10, 3, generator=generator) * 300 + torch.tensor([0, 0, 4000.0])
-    scaled = camera.scaled(0.5, (3.0, -7.0))
-    torch.testing.assert_close(scaled.project(points), 0.5 * camera.project(points) + torch.tensor([3.0, -7.0]))
-
-
 def test_points_behind_the_camera_stay_finite():
     points = torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, -5.0]], requires_grad=True)
     pixels = Camera.for_image(224, 224).project(points)

@@ -45,8 +45,7 @@ def test_shapes(p_l, leading, embedding):
     assert phi.shape == (*leading, embedding)
     assert phi.abs().max() <= 1
     assert PoseEmbeddingDecoder(embedding)(phi).shape == (*leading, 15, 3)
-    disc = PoseDiscriminator()
-    assert disc(p_l).shape == (*leading, disc.judgements)
+    assert PoseDiscriminator()(p_l).shape == (*leading, 22)
 
 
 def test_any_embedding_decodes_to_a_local_pose_that_fk_takes():

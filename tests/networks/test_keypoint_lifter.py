@@ -16,6 +16,8 @@ from mpose3d.poses.scenes import SceneSampler
 from mpose3d.skeleton import SKELETON
 
 CAMERA = Camera.for_image(640, 480)
+#: the camera of the same picture by `pixel -> 3 pixel + 7`
+LARGER = Camera(3 * CAMERA.focal, tuple(3 * c + 7 for c in CAMERA.centre))
 
 
 @pytest.fixture
@@ -59,7 +61,7 @@ def test_the_same_rays_give_the_same_people_in_any_picture(lifter, people):
     pixels = CAMERA.project(people)
     with torch.no_grad():
         here = lifter(pixels, visible, CAMERA)
-        larger = lifter(3 * pixels + 7, visible, CAMERA.scaled(3, (7, 7)))
+        larger = lifter(3 * pixels + 7, visible, LARGER)
     torch.testing.assert_close(larger.joints, here.joints)
     torch.testing.assert_close(larger.joints_px, 3 * here.joints_px + 7)
 
@@ -102,7 +104,7 @@ def test_refinement_follows_the_rays_and_ignores_what_is_missing(lifter, people)
     visible[0], visible[1, 1:] = False, False  # nobody, and a single joint
     with torch.no_grad():
         here = lifter(torch.where(visible[..., None], pixels, torch.nan), visible, CAMERA, 3)
-        larger = lifter(3 * pixels + 7, visible, CAMERA.scaled(3, (7, 7)), 3)
+        larger = lifter(3 * pixels + 7, visible, LARGER, 3)
         alone = lifter(pixels[5], visible[5], CAMERA, 3)
     assert here.joints.isfinite().all() and (here.joints[..., 2] > 0).all()
     torch.testing.assert_close(larger.joints, here.joints)
