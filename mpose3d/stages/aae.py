@@ -110,9 +110,7 @@ class AAEStage(Stage):
             terms["cycle_directions"] = losses.cycle_directions(p_l, decoded)
         if penalised:
             terms["gradient_penalty"] = losses.gradient_penalty(real_logits, real)
-        loss = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
-        self.log_terms("train", terms | {"loss": loss}, len(batch))
-        return loss
+        return self.weighted_loss("train", terms, self.weights, len(batch))
 
     def validation_step(self, batch: Tensor, batch_idx: int) -> None:
         self._score(batch, "val")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -171,6 +171,14 @@ class Stage(LightningModule):
             add_dataloader_idx=False,
             batch_size=batch_size,
         )
+
+    def weighted_loss(
+        self, split: str, terms: dict[str, torch.Tensor], weights: Mapping[str, float], batch_size: int
+    ) -> torch.Tensor:
+        """The sum of the terms by their weights, logged beside them as `loss`."""
+        loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+        self.log_terms(split, terms | {"loss": loss}, batch_size)
+        return loss
 
     def log_means(self, split: str, errors: dict[str, torch.Tensor]) -> None:
         """`log_terms` of the means over people (n,); a batch without anybody weighs nothing."""

@@ -70,9 +70,7 @@ class CompactStage(Stage):
             with torch.no_grad():
                 maps = self.teacher.decode(target)
             terms["maps"] = losses.hmpaf_error(self.teacher.decode(v), maps)
-        loss = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
-        self.log_terms(split, terms | {"loss": loss}, len(batch.image))
-        return loss
+        return self.weighted_loss(split, terms, self.weights, len(batch.image))
 
     def training_step(self, batch: Photographs, batch_idx: int) -> Tensor:
         return self._step(batch, "train")

@@ -26,6 +26,10 @@ from mpose3d.stages.base import Stage
 ScoredBatch = Scenes | PicturedScenes | Photographs | AnnotatedPhotographs
 
 
+# of people read at true roots
+_PEOPLE_TERMS = ("pose", "canonical", "rotation", "points", "depth", "root")
+
+
 @dataclass(frozen=True)
 class LossWeights:
     """Weights of the terms.
@@ -195,13 +199,10 @@ class CrossModalStage(Stage):
         s, s_again = representation.gather(grid.s, cells), representation.gather(again.s, cells)
         return {"ss": losses.agreement(s, s_again, roots.valid)}
 
-    def total(self, terms: dict[str, Tensor]) -> Tensor:
-        def weight(name: str) -> float:
-            if name.startswith("paired_"):
-                return self.weights.paired * getattr(self.weights, name.replace("paired", "recon"))
-            return getattr(self.weights, name)
-
-        return torch.stack([weight(name) * term for name, term in terms.items()]).sum()
+    def training_loss(self, terms: dict[str, Tensor], batch_size: int) -> Tensor:
+        weights = vars(self.weights)
+        paired = {f"paired_{name}": weights["paired"] * weights[f"recon_{name}"] for name in _PEOPLE_TERMS}
+        return self.weighted_loss("train", terms, weights | paired, batch_size)
 
     # scoring ---------------------------------------------------------------------------------------------------------
 

@@ -22,7 +22,4 @@ class DistillStage(CrossModalStage):
 
     def training_step(self, batch: Photographs, batch_idx: int) -> Tensor:
         v = self.teacher.encode(batch.image)
-        terms = self.distillation(v, self.network.h(v))
-        loss = self.total(terms)
-        self.log_terms("train", terms | {"loss": loss}, len(batch.image))
-        return loss
+        return self.training_loss(self.distillation(v, self.network.h(v)), len(batch.image))

@@ -83,9 +83,7 @@ class LifterStage(Stage):
             "rotation": losses.rotation_error(people.rotation, rotation, counted),
             "points": losses.masked_mean(distance.clamp(max=2), counted[:, None] & drawn),
         }
-        loss = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
-        self.log_terms("train", terms | {"loss": loss}, len(joints))
-        return loss
+        return self.weighted_loss("train", terms, self.weights, len(joints))
 
     def validation_step(self, batch: Scenes, batch_idx: int) -> None:
         camera = Camera.for_image(1000, 1000, self.focal_ratio)

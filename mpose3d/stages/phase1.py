@@ -29,6 +29,4 @@ class Phase1Stage(CrossModalStage):
             grid = self.network.h(v)
             terms = self.distillation(v, grid) | self.reconstruction(scenes) | self.self_supervision(grid)
             terms |= self.supervision(batch)
-        loss = self.total(terms)
-        self.log_terms("train", terms | {"loss": loss}, len(scenes.joints))
-        return loss
+        return self.training_loss(terms, len(scenes.joints))

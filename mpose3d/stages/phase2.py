@@ -22,6 +22,4 @@ class Phase2Stage(CrossModalStage):
         scenes, photographs = batch["scenes"], batch["photographs"]
         grid = self.network.h(self.teacher.encode(photographs.image))
         terms = self.reconstruction(scenes) | self.self_supervision(grid) | self.supervision(batch)
-        loss = self.total(terms)
-        self.log_terms("train", terms | {"loss": loss}, len(scenes.joints))
-        return loss
+        return self.training_loss(terms, len(scenes.joints))

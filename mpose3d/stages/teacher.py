@@ -44,7 +44,7 @@ class TeacherStage(Stage):
         counted = functional.interpolate(batch.counted, size)
         errors = [losses.hmpaf_error(maps, target, counted, self.peaks) for maps in self.teacher.stages(v)]
         loss = torch.stack(errors).sum()
-        blank = HMPAF(torch.zeros_like(target.heatmaps), torch.zeros_like(target.pafs))
+        blank = HMPAF(*map(torch.zeros_like, target))
         terms = {
             "loss": loss,
             "last_stage": errors[-1],

@@ -177,7 +177,7 @@ def test_phase_1_takes_scenes_alone():
     people = {f"recon_{name}" for name in ("pose", "canonical", "rotation", "points", "depth", "root")}
     assert set(terms) == {"recon_maps"} | people
     stage.log_terms = lambda *_: None
-    torch.testing.assert_close(stage.training_step(scenes, 0), stage.total(stage.reconstruction(scenes)))
+    torch.testing.assert_close(stage.training_step(scenes, 0), stage.training_loss(stage.reconstruction(scenes), 1))
 
 
 def test_an_h_prime_learns_from_scenes_and_h_from_photographs():
@@ -324,9 +324,10 @@ def test_paired_people_supervise_the_h_of_photographs(name, trainer):
     again = stage._people_terms(grid, batch["paired"].scenes)
     stage.weights = LossWeights(paired=0.5, recon_pose=2.0, recon_depth=0.0)
     factor = {"pose": 2.0, "canonical": 5.0, "rotation": 1.0, "points": 5.0, "depth": 0.0, "root": 1.0}
-    assert stage.total(terms).item() == pytest.approx(0.5 * sum(factor[n] * term.item() for n, term in again.items()))
+    loss = stage.training_loss(terms, 2)
+    assert loss.item() == pytest.approx(0.5 * sum(factor[n] * term.item() for n, term in again.items()))
     network.zero_grad()
-    stage.total(terms).backward()
+    loss.backward()
     assert all(p.grad is not None for p in network.h.parameters())
     assert all(p.grad is None for part in (network.g, network.psi, stage.teacher) for p in part.parameters())
     assert stage.supervision({}) == {}
