@@ -75,8 +75,7 @@ _LENGTHS = {
     "hip": 100.0, "knee": 425.0, "ankle": 400.0, "pelvis": 0.0,
 }  # fmt: skip
 
-#: The skeleton of the source (43 channels: 15 joints, 2 x 14 limbs). The neck is *defined* as the midpoint of the
-#: shoulders and the pelvis as the midpoint of the hips.
+#: The skeleton of the source (43 channels: 15 joints, 2 x 14 limbs).
 SKELETON = Skeleton(
     names=_NAMES,
     limbs=_pairs(
@@ -100,6 +99,12 @@ SKELETON = Skeleton(
     bone_lengths=tuple(_LENGTHS[n.removeprefix("r_").removeprefix("l_")] for n in _NAMES),
     stature=1700.0,
 )  # fmt: skip
+
+#: joint that is *defined* as the midpoint of two others -> these two
+MIDPOINTS = {
+    SKELETON.index("neck"): SKELETON.indices("r_shoulder", "l_shoulder"),
+    SKELETON.root: SKELETON.indices("r_hip", "l_hip"),
+}
 
 
 _Weights = Mapping[str, Mapping[str, float]]
@@ -169,7 +174,7 @@ class Layout:
         estimated, known = _apply(self._estimates, points, visible, self.name)
         mapped, seen = torch.where(known[..., None], estimated, mapped), seen | known
         # the pelvis is the midpoint of the hips, wherever those are
-        hips = SKELETON.indices("r_hip", "l_hip")
+        hips = MIDPOINTS[SKELETON.root]
         both = seen[..., hips].all(-1, keepdim=True)
         mapped[..., SKELETON.root, :] = torch.where(both, mapped[..., hips, :].mean(-2), mapped[..., SKELETON.root, :])
         seen[..., SKELETON.root] |= both[..., 0]

@@ -19,7 +19,7 @@ from torch import Tensor
 from mpose3d.data.letterbox import IMAGE_SUFFIXES
 from mpose3d.data.mupots import official_size
 from mpose3d.errors import reason
-from mpose3d.skeleton import COCO_17, MUPOTS_17, SKELETON, Layout, find_layout
+from mpose3d.skeleton import COCO_17, MIDPOINTS, MUPOTS_17, SKELETON, Layout, find_layout
 
 # What so many joints are where nothing else is said; 17 are COCO's in a COCO file, and ambiguous in an npz.
 _BY_COUNT = {15: "mpose3d", 18: "openpose18", 25: "openpose25"}
@@ -30,12 +30,6 @@ _OPENPOSE_SUFFIX = "_keypoints"
 
 # px; nothing that lies further away was seen in a picture
 _FARTHEST = 1e6
-
-# Neck and pelvis are midpoints by definition: they are known wherever both sides are.
-_MIDDLES = [
-    (SKELETON.index(middle), SKELETON.indices(f"r_{side}", f"l_{side}"))
-    for middle, side in (("neck", "shoulder"), ("pelvis", "hip"))
-]
 
 
 class PictureKeypoints(NamedTuple):
@@ -292,7 +286,7 @@ def _picture(
     confidence = numbers[..., 2] if array.shape[2] == 3 else torch.ones_like(points[..., 0])
     seen = numbers.isfinite().all(-1) & (points != 0).any(-1) & (confidence > 0) & (confidence >= threshold)
     px, visible = of.to_skeleton(points, seen, estimate=True)
-    for middle, sides in _MIDDLES:
+    for middle, sides in MIDPOINTS.items():
         known = ~visible[:, middle] & visible[:, sides].all(-1)
         px[known, middle] = px[known][:, sides].mean(1)
         visible[:, middle] |= known

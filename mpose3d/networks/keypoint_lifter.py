@@ -14,12 +14,12 @@ from mpose3d.geometry.kinematics import fit_translation, local_to_canonical, rot
 from mpose3d.geometry.precision import full_precision, normalize
 from mpose3d.networks.autoencoder import PriorNetwork
 from mpose3d.representations.neural import People
-from mpose3d.skeleton import SKELETON
+from mpose3d.skeleton import MIDPOINTS, SKELETON
 
 #: fewest visible joints that say where and how far a person is (`enough_joints`)
 FEWEST_JOINTS = 4
 
-_MEASURED = [name not in ("neck", "pelvis") for name in SKELETON.names]
+_MEASURED = [j not in MIDPOINTS for j in range(len(SKELETON))]
 
 #: steps of refinement of joints that are exact or nearly so, unless others are asked for
 REFINE = 3

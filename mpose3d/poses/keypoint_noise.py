@@ -9,14 +9,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mpose3d.geometry.extent import spread
-from mpose3d.skeleton import SKELETON
+from mpose3d.skeleton import MIDPOINTS, SKELETON
 
 _HEAD = SKELETON.index("head_top")
-_UPPER = [SKELETON.names[j].rpartition("_")[2] in ("top", "neck", "shoulder", "elbow", "wrist") for j in range(15)]
+_UPPER = [name.rpartition("_")[2] in ("top", "neck", "shoulder", "elbow", "wrist") for name in SKELETON.names]
 # pairs whose left and right a detector confuses together
 _ARMS, _LEGS = (
-    [SKELETON.names[j].rpartition("_")[2] in names for j in range(len(SKELETON))]
-    for names in (("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle"))
+    [name.rpartition("_")[2] in parts for name in SKELETON.names]
+    for parts in (("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle"))
 )
 
 
@@ -79,10 +79,9 @@ class KeypointNoise:
         visible[:, _HEAD] &= ~headless
         if not self.midpoints:
             return joints, visible
-        for middle, sides in (("neck", "shoulder"), ("pelvis", "hip")):
-            at, pair = SKELETON.index(middle), SKELETON.indices(f"r_{sides}", f"l_{sides}")
-            joints[:, at] = joints[:, pair].mean(1)
-            visible[:, at] = visible[:, pair].all(1)
+        for middle, sides in MIDPOINTS.items():
+            joints[:, middle] = joints[:, sides].mean(1)
+            visible[:, middle] = visible[:, sides].all(1)
         return joints, visible
 
 
