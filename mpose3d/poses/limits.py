@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 import torch
 import yaml
 from torch import Tensor
@@ -60,7 +61,7 @@ class JointRange:
             raise ValueError(f"azimuth {[start, end]} leaves -180 to 360 degrees")
         if end - start > 360:
             raise ValueError(f"azimuth {[start, end]} is more than a whole turn: write [-180, 180] for no limit")
-        if math.sqrt(sum(c * c for c in _cross(self.pole, self.zero))) < 1e-6:
+        if np.linalg.norm(np.cross(self.pole, self.zero)) < 1e-6:
             raise ValueError(f"pole {list(self.pole)} and zero {list(self.zero)} must be two different axes")
 
     @property
@@ -74,10 +75,6 @@ class JointRange:
         """Fraction of the sphere's area inside."""
         low, high = (math.cos(math.radians(angle)) for angle in self.elevation)
         return self.width / 360 * (low - high) / 2
-
-
-def _cross(a: Sequence[float], b: Sequence[float]) -> tuple[float, ...]:
-    return (a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0])
 
 
 def _numbers(name: str, value: object, length: int) -> tuple[float, ...]:

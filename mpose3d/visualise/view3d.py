@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from mpose3d.skeleton import SKELETON
 from mpose3d.visualise.colours import limb_colours
@@ -93,10 +94,8 @@ class _View:
     """A perspective camera that looks at `centre` from outside the ball of `radius` around it."""
 
     def __init__(self, centre: np.ndarray, radius: float, azimuth: float, elevation: float) -> None:
-        a, e = np.deg2rad([azimuth, elevation])
-        turn = np.array([[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]])
-        tilt = np.array([[1, 0, 0], [0, np.cos(e), np.sin(e)], [0, -np.sin(e), np.cos(e)]])
-        self.rotation, self.centre = tilt @ turn, centre
+        self.rotation = Rotation.from_euler("yx", [azimuth, -elevation], degrees=True).as_matrix()
+        self.centre = centre
         self.distance = 4 * max(radius, 500.0)
         self.focal, self.offset = 1.0, np.zeros(2)
 
