@@ -16,7 +16,7 @@ from mpose3d.networks.export import export_onnx, export_pt2, export_torchscript
 from mpose3d.networks.fuse import fused
 from mpose3d.networks.photograph import PhotographNetwork
 from mpose3d.networks.teacher import Teacher
-from mpose3d.skeleton import SKELETON
+from mpose3d.people import skeleton_json
 
 FORMATS = {"onnx": export_onnx, "torchscript": export_torchscript, "pt2": export_pt2}
 
@@ -87,7 +87,7 @@ def export(
 
     description = {
         "image": f"float32 (B, 3, {reader.side}, {reader.side}), RGB in [0, 1], letterboxed",
-        "skeleton": {"names": list(SKELETON.names), "limbs": [list(limb) for limb in SKELETON.limbs]},
+        "skeleton": skeleton_json(),
         "focal_ratio": network.settings["focal_ratio"],
         "max_people": max_people,
         "threshold": threshold,

@@ -87,7 +87,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
 
     limits = JointLimits()
-    network = PoseAutoEncoder.from_file(args.weights or assets.weights_file("prior")).eval()
+    network = PoseAutoEncoder.from_file(args.weights or assets.weights_file("prior"))
     generator, random = torch.Generator().manual_seed(0), np.random.default_rng(0)
 
     # both ways are the same: a pose of the loop is within the limits, and FK agrees to rounding

@@ -55,7 +55,7 @@ def write_poses(path: Path, count: int, batches: Iterable[Tensor]) -> None:
 
 
 def load(weights: Path | None) -> PoseAutoEncoder:
-    return PoseAutoEncoder.from_file(weights or assets.weights_file("prior")).eval()
+    return PoseAutoEncoder.from_file(weights or assets.weights_file("prior"))
 
 
 def batched(function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
