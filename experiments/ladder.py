@@ -25,9 +25,8 @@ import numpy as np
 import torch
 
 from experiments.mupots_keypoints import keypoints
-from experiments.rows import folder, mpose3d, once
+from experiments.rows import folder, mpose3d, mupots_figures, once, training
 from mpose3d.evaluation.in_2d import compare_2d
-from mpose3d.evaluation.mupots import score_mupots
 from mpose3d.evaluation.scenes import evaluate_scenes
 from mpose3d.files import whole_or_none
 from mpose3d.inference import infer
@@ -37,7 +36,6 @@ from mpose3d.networks.teacher import LightweightOpenPose
 from mpose3d.stages.cross_modal import LossWeights
 from mpose3d.visualise.tables import markdown_table
 
-HERE = Path(__file__).parent
 _S, _D, _T = "--model.init_args", "--data.init_args", "--trainer"
 
 #: what a network is read through: annotated 2D that is drawn, the maps of the teacher, the V of the teacher
@@ -180,11 +178,8 @@ class Data:
 def command(name: str, data: Data, out: Path) -> list[str]:
     """Words after `mpose3d` that train a row that is trained."""
     row = ROWS[name]
-    configs = (HERE / "base.yaml", HERE / "photographs" / f"{row.stage}.yaml", HERE / "photographs" / "network.yaml")
-    words = ["fit", *(f"--config={config}" for config in configs)]
-    words += [f"{_T}.logger.init_args.save_dir={out}", f"{_T}.logger.init_args.name={folder(name)}"]
-    words += [f"{_T}.enable_progress_bar=false", f"{_S}.network.init_args.prior={data.prior}"]
-    words += [f"{_S}.teacher.init_args.weights={data.teacher}"]
+    words = training(name, out, row.stage, "network")
+    words += [f"{_S}.network.init_args.prior={data.prior}", f"{_S}.teacher.init_args.weights={data.teacher}"]
     if not row.fine:
         words.append(f"{_S}.network.init_args.fine=false")
         words += [f"{_PEOPLE[row.stage]}.crowding={1 / 14}"] if row.stage in _PEOPLE else []
@@ -299,20 +294,6 @@ def _annotated(data: Data, shared: Path) -> Path:
         with whole_or_none(file) as unfinished:
             np.savez(unfinished, **{key: px for key, px in keypoints(data.annotations).items() if key in wanted})
     return file
-
-
-def mupots_figures(annotations: Path, images: Path, predictions: Path) -> dict[str, float]:
-    """Both modes of MuPoTS-3D; PMPJPE is the mean over people found."""
-    sequences = sorted(path.name for path in images.iterdir() if path.is_dir())
-    everybody, matched = (score_mupots(annotations, predictions, mode, sequences)[0] for mode in ("all", "matched"))
-    return {
-        "all": everybody.mean.pck,
-        "matched": matched.mean.pck,
-        "auc": matched.mean.auc,
-        "pmpjpe": matched.pmpjpe,
-        "found": sum(part.found for part in matched.sequences.values()),
-        "annotated": sum(part.annotated for part in everybody.sequences.values()),
-    }
 
 
 _MUPOTS: dict[str, Callable[[dict[str, float]], str]] = {

@@ -18,9 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.ladder import mupots_figures
 from experiments.mupots_keypoints import keypoints
-from experiments.rows import folder, mpose3d, once
+from experiments.rows import folder, mpose3d, mupots_figures, once, training
 from mpose3d.evaluation.mupots import score_mupots
 from mpose3d.evaluation.scenes import evaluate_scenes
 from mpose3d.files import whole_or_none
@@ -28,7 +27,6 @@ from mpose3d.inference import infer
 from mpose3d.lifting import lift
 from mpose3d.visualise.tables import markdown_table
 
-HERE = Path(__file__).parent
 _S, _D, _T = "--model.init_args", "--data.init_args", "--trainer"
 _NOISE = f"{_S}.noise.init_args"
 
@@ -63,13 +61,8 @@ class Data:
 
 def command(name: str, data: Data, out: Path, steps: int) -> list[str]:
     """Words after `mpose3d` that train a row."""
-    configs = (HERE / "base.yaml", HERE / "photographs" / "lifter.yaml")
     return [
-        "fit",
-        *(f"--config={config}" for config in configs),
-        f"{_T}.logger.init_args.save_dir={out}",
-        f"{_T}.logger.init_args.name={folder(name)}",
-        f"{_T}.enable_progress_bar=false",
+        *training(name, out, "lifter"),
         f"{_T}.max_epochs=1",
         f"{_D}.batches={steps}",
         f"{_D}.motion_capture={data.motion_capture}",

@@ -14,11 +14,10 @@ import json
 import shlex
 from pathlib import Path
 
-from experiments.rows import folder, mpose3d
+from experiments.rows import folder, mpose3d, training
 from mpose3d.visualise.pictures import curves, write_picture
 from mpose3d.visualise.tables import markdown_table
 
-HERE = Path(__file__).parent
 _S, _D = "--model.init_args", "--data.init_args"
 
 #: name of a row -> what it changes; OCCUPANCY stands for the file of `mpose3d prior occupancy`
@@ -61,23 +60,12 @@ def run(name: str, motion_capture: Path, out: Path, extra: list[str]) -> dict[st
     """Train and measure one row, unless that has been done; its figures."""
     figures = out / folder(name) / "prior.json"  # which `prior evaluate` writes
     if not figures.is_file():
-        configs = [f"--config={HERE / 'base.yaml'}", f"--config={HERE / 'photographs' / 'aae.yaml'}"]
-        where = [f"--trainer.logger.init_args.save_dir={out}", f"--trainer.logger.init_args.name={folder(name)}"]
         changes = [change.replace("OCCUPANCY", str(out / "occupancy.npz")) for change in ROWS[name]]
-        motion = f"{_D}.motion_capture={motion_capture}"
-        mpose3d("fit", *configs, *where, motion, "--trainer.enable_progress_bar=false", *extra, *changes)
-        _evaluate(motion_capture, out / folder(name))
+        mpose3d(*training(name, out, "aae"), f"{_D}.motion_capture={motion_capture}", *extra, *changes)
+        weights = figures.with_name("network.safetensors")
+        where = (f"--weights={weights}", f"--out={figures.parent}")
+        mpose3d("prior", "evaluate", f"--motion_capture={motion_capture}", *where)
     return json.loads(figures.read_text())
-
-
-def _evaluate(motion_capture: Path, row: Path) -> None:
-    mpose3d(
-        "prior",
-        "evaluate",
-        f"--motion_capture={motion_capture}",
-        f"--weights={row / 'network.safetensors'}",
-        f"--out={row}",
-    )
 
 
 def markdown(table: dict[str, dict[str, float]]) -> str:

@@ -9,12 +9,27 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mpose3d.evaluation.mupots import score_mupots
 from mpose3d.files import whole_or_none
+
+HERE = Path(__file__).parent
 
 
 def folder(name: str) -> str:
     """Name of the folder of a row."""
     return "_".join("".join(c if c.isalnum() else " " for c in name).split())
+
+
+def training(name: str, out: Path, *configs: str) -> list[str]:
+    """Words after `mpose3d` that train a row, by configs of `experiments/photographs`, in its folder below `out`."""
+    files = (HERE / "base.yaml", *(HERE / "photographs" / f"{config}.yaml" for config in configs))
+    return [
+        "fit",
+        *(f"--config={file}" for file in files),
+        f"--trainer.logger.init_args.save_dir={out}",
+        f"--trainer.logger.init_args.name={folder(name)}",
+        "--trainer.enable_progress_bar=false",
+    ]
 
 
 def mpose3d(*words: str) -> None:
@@ -29,3 +44,17 @@ def once(file: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         with whole_or_none(file) as unfinished:
             unfinished.write_text(made)
     return json.loads(file.read_text())
+
+
+def mupots_figures(annotations: Path, images: Path, predictions: Path) -> dict[str, float]:
+    """Both modes of MuPoTS-3D; PMPJPE is the mean over people found."""
+    sequences = sorted(path.name for path in images.iterdir() if path.is_dir())
+    everybody, matched = (score_mupots(annotations, predictions, mode, sequences)[0] for mode in ("all", "matched"))
+    return {
+        "all": everybody.mean.pck,
+        "matched": matched.mean.pck,
+        "auc": matched.mean.auc,
+        "pmpjpe": matched.pmpjpe,
+        "found": sum(part.found for part in matched.sequences.values()),
+        "annotated": sum(part.annotated for part in everybody.sequences.values()),
+    }
