@@ -71,7 +71,7 @@ def test_peers_have_the_published_sizes():
 
 def test_pictures_hold_the_people_that_are_timed():
     """Everybody is in the picture, and the parse finds everybody in the maps."""
-    from experiments.bench.inference import Crowd
+    from experiments.bench.crowd import Crowd
     from mpose3d.networks.teacher import SmallTeacher
 
     teacher = SmallTeacher("openpose18", width=8, stride=8)

@@ -17,9 +17,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from experiments.bench.inference import SIDES, AlwaysRight, Crowd, Networks, Rows
+from experiments.bench.crowd import AlwaysRight, Crowd
+from experiments.bench.inference import SIDES, Networks
 from experiments.bench.peers import randomise
-from experiments.bench.timing import interleaved, print_rows, write_results
+from experiments.bench.timing import Rows, interleaved, print_rows, write_results
 from mpose3d.data.images import PhotographDataset, find_photographs
 from mpose3d.data.letterbox import letterbox
 from mpose3d.inference import PeopleReader

@@ -15,7 +15,6 @@ import argparse
 import copy
 import importlib.util
 import itertools
-import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -24,12 +23,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from experiments.bench.crowd import AlwaysRight, Crowd
 from experiments.bench.peers import OpenPoseSixStages, ResNet50Regressor, randomise, yolo
-from experiments.bench.timing import Timing, available_device, interleaved, print_rows, write_results
+from experiments.bench.timing import Rows, Timing, available_device, interleaved, print_rows, write_results
 from mpose3d.data.letterbox import Picture, letterbox, to_tensor
-from mpose3d.data.rendering import render
 from mpose3d.geometry.camera import Camera
-from mpose3d.geometry.kinematics import euler_to_rotation, rotate, translate
 from mpose3d.inference import SCALES, SEEN_REFINE, Pathway, PeopleReader
 from mpose3d.lifting import read_lifter
 from mpose3d.networks.backends import Backend, Precision, accelerate
@@ -38,63 +36,14 @@ from mpose3d.networks.keypoint_lifter import KeypointLifter
 from mpose3d.networks.movenet import MoveNet
 from mpose3d.networks.photograph import PhotographNetwork
 from mpose3d.networks.teacher import LightweightOpenPose, Teacher
-from mpose3d.poses.artificial import ArtificialPoses
-from mpose3d.poses.scenes import Scenes
-from mpose3d.representations.hmpaf import HMPAF, People2D, draw, parse
+from mpose3d.representations.hmpaf import People2D, parse
 from mpose3d.representations.neural import NeuralGrid, People, Roots
 
 PEOPLE = (1, 5, 10, 20)
 SIDES = (224, 368)
-PICTURE = 720  # px
 THRESHOLD = 0.3
 
-Rows = list[dict[str, Any]]
 Networks = dict[Pathway, CrossModalNetwork | KeypointLifter]
-
-
-class Crowd:
-    """A picture of people who stand in rows of up to five, and where their joints are."""
-
-    def __init__(self, people: int) -> None:
-        self.people = people
-        camera = Camera.for_image(PICTURE, PICTURE)
-        columns = min(people, 5)
-        rows = math.ceil(people / columns)
-        at = [((p % columns + 0.5) / columns, (p // columns + 0.5) / rows) for p in range(people)]
-        generator = torch.Generator().manual_seed(people)
-        height = PICTURE * min(0.8 / rows, 1.6 / columns)
-        depth = torch.full((people,), camera.focal * 1700 / height)
-        upright = euler_to_rotation(torch.zeros(people, 3), torch.ones(people, 3))
-        poses = rotate(ArtificialPoses().sample(people, generator), upright)
-        joints = translate(poses, PICTURE * torch.tensor(at), depth, camera)[None]
-        drawn = torch.ones(joints.shape[:-1], dtype=torch.bool)
-        image = render(Scenes(joints, drawn[..., 0], drawn), camera, PICTURE, generator)
-        self.picture = Picture.whole((255 * image[0].permute(1, 2, 0)).round().byte().numpy())
-        self.joints_px, self.drawn = camera.project(joints), drawn
-
-    def maps(self, teacher: Teacher, side: int) -> HMPAF:
-        """What a teacher that is always right sees of the picture at `side` pixels."""
-        points, visible = teacher.layout.from_skeleton((self.joints_px + 0.5) * side / PICTURE - 0.5, self.drawn)
-        size = (side // teacher.stride, side // teacher.stride)
-        return draw(points, visible, teacher.layout, size, teacher.stride)
-
-
-class AlwaysRight(Teacher):
-    """A teacher that runs in full, and gives the maps that it is told to give."""
-
-    def __init__(self, teacher: Teacher, maps: HMPAF) -> None:
-        super().__init__(teacher.layout, teacher.stride, teacher.v_channels, teacher.cut)
-        self.teacher, self.maps = teacher, maps
-
-    def features(self, image: Tensor) -> Tensor:
-        return self.teacher.features(image)
-
-    def stages(self, v: Tensor) -> list[HMPAF]:
-        self.teacher.stages(v)
-        return [HMPAF(*(part.to(v.device).expand(len(v), -1, -1, -1) for part in self.maps))]
-
-    def fold(self) -> None:
-        self.teacher.fold()
 
 
 def readers(

@@ -18,8 +18,7 @@ from typing import Any
 
 import torch
 
-from experiments.bench.scenes import bare, train_step
-from experiments.bench.stages import STAGES, Size, batch, build
+from experiments.bench.stages import STAGES, Size, bare, batch, build, train_step
 from experiments.bench.timing import available_device, print_rows, write_results
 
 _GB = 10**9

@@ -15,13 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from experiments.bench.stages import batch, build, scenes
+from experiments.bench.stages import bare, batch, build, scenes, train_step
 from experiments.bench.timing import available_device, interleaved, print_rows, write_results
 from mpose3d.geometry.kinematics import canonicalize
 from mpose3d.networks.cross_modal import CrossModalNetwork
 from mpose3d.poses.scenes import Scenes
 from mpose3d.skeleton import SKELETON
-from mpose3d.stages.base import Stage
 from mpose3d.stages.cross_modal import LossWeights
 
 
@@ -35,20 +34,6 @@ def targets(network: CrossModalNetwork, made: Scenes) -> tuple[Tensor, ...]:
         *canonicalize(made.joints),
         representation.depth_code(made.joints[..., SKELETON.root, 2]),
     )
-
-
-def train_step(stage: Stage, data: Any) -> None:
-    optimizer = stage.optimizer
-    optimizer.zero_grad()
-    stage.training_step(data, 0).backward()
-    optimizer.step()
-
-
-def bare(stage: Stage) -> Stage:
-    """The stage outside a Trainer: an optimiser of its own, and nothing logged."""
-    stage.log_terms = lambda *_: None
-    stage.optimizer = torch.optim.AdamW(stage.parameter_groups(), lr=1e-4, foreach=True)
-    return stage
 
 
 def rows(batch_size: int, repeats: int, device: str, command: str) -> list[dict[str, Any]]:

@@ -50,6 +50,20 @@ def build(name: str, size: Size = "photographs") -> Stage:
     return kinds[name](teacher(size), network(size), **DRAWING).train()
 
 
+def bare(stage: Stage) -> Stage:
+    """The stage outside a Trainer: an optimiser of its own, and nothing logged."""
+    stage.log_terms = lambda *_: None
+    stage.optimizer = torch.optim.AdamW(stage.parameter_groups(), lr=1e-4, foreach=True)
+    return stage
+
+
+def train_step(stage: Stage, data: Any) -> None:
+    optimizer = stage.optimizer
+    optimizer.zero_grad()
+    stage.training_step(data, 0).backward()
+    optimizer.step()
+
+
 def scenes(batch_size: int, **changes: Any) -> SyntheticScenes:
     """D_syn as the configs have it, from artificial poses alone."""
     data = SyntheticScenes(**SCENES | {"batch_size": batch_size} | changes)

@@ -27,6 +27,8 @@ import torch
 
 from mpose3d.files import whole_or_none
 
+Rows = list[dict[str, Any]]
+
 
 class Timing(NamedTuple):
     """Seconds of one call: the median over the repeats, and the quarter of them that were faster and slower."""
