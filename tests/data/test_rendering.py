@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from mpose3d.data import rendering
-from mpose3d.data.rendering import render
+from mpose3d.data.rendering import capsules, render
+from mpose3d.data.rendering.capsules import meet
 from mpose3d.geometry.camera import Camera
 from mpose3d.geometry.kinematics import euler_to_rotation, rotate, translate
 from mpose3d.poses.artificial import ArtificialPoses
@@ -97,7 +97,7 @@ def test_tiles_leave_no_trace(monkeypatch):
     """Nothing is lost by testing capsules against tiles first, of people who reach for the camera either."""
     close_by = SceneSampler(ArtificialPoses(), CAMERA, SIZE, people=(4, 4), height=(0.5, 3.0)).sample(4, seeded())
     by_tiles = render(close_by, CAMERA, SIZE, seeded())
-    monkeypatch.setattr(rendering, "_TILE", SIZE)
+    monkeypatch.setattr(capsules, "_TILE", SIZE)
     torch.testing.assert_close(by_tiles, render(close_by, CAMERA, SIZE, seeded()), atol=1e-3, rtol=0)
 
 
@@ -106,7 +106,7 @@ def test_silhouette_is_that_of_the_capsule():
     generator = seeded()
     start, end, radii = torch.tensor([[200.0, 50, 1000]]), torch.tensor([[-100.0, 0, 3000]]), torch.tensor([[60.0, 60]])
     rays = torch.rand(2, 1, 5000, generator=generator) - 0.5
-    depth, coverage = rendering._meet(start, end, radii, *rays, focal=1e6)  # an edge of nearly no width
+    depth, coverage = meet(start, end, radii, *rays, focal=1e6)  # an edge of nearly no width
     ray = torch.cat([rays, torch.ones(1, 1, 5000)])[:, 0].T.double()
     axis_points = torch.lerp(start, end, torch.linspace(0, 1, 2001)[:, None]).double()
     unit = ray / ray.norm(dim=-1, keepdim=True)
