@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mpose3d.files import whole_or_none
-from mpose3d.inference import PeopleReader, default_size, default_teacher, read_network
+from mpose3d.inference import default_size, default_teacher, read_network
 from mpose3d.networks.export import export_onnx, export_pt2, export_torchscript
 from mpose3d.networks.fuse import fused
 from mpose3d.networks.photograph import PhotographNetwork
@@ -31,20 +31,19 @@ class ExportedPeople(nn.Module):
     whose focal length is the network's `focal_ratio` times its side.
     """
 
-    def __init__(self, photograph: PhotographNetwork, side: int) -> None:
+    def __init__(self, photograph: PhotographNetwork) -> None:
         super().__init__()
         self.photograph = photograph
-        self.ratio = side / photograph.network.representation.input_size
 
     def forward(self, image: Float[Tensor, "b 3 side side"]) -> dict[str, Tensor]:
         """Float RGB in [0, 1] -> joints_mm (B, P, 15, 3), joints_px (B, P, 15, 2), root_px (B, P, 2), score (B, P),
         mask (B, P) bool."""
         roots, people = self.photograph(image)
-        mask = roots.valid
+        mask, ratio = roots.valid, self.photograph.ratio
         return {
             "joints_mm": torch.where(mask[..., None, None], people.joints, 0),
-            "joints_px": torch.where(mask[..., None, None], self.ratio * (people.joints_px + 0.5) - 0.5, 0),
-            "root_px": torch.where(mask[..., None], self.ratio * (roots.px + 0.5) - 0.5, 0),
+            "joints_px": torch.where(mask[..., None, None], ratio * (people.joints_px + 0.5) - 0.5, 0),
+            "root_px": torch.where(mask[..., None], ratio * (roots.px + 0.5) - 0.5, 0),
             "score": roots.score,
             "mask": mask,
         }
@@ -82,17 +81,17 @@ def export(
     network = read_network(pathway, weights)
     teacher = teacher or default_teacher(pathway)
     teacher_size = default_size(pathway, teacher) if teacher_size is None else teacher_size
-    reader = PeopleReader(teacher, network, pathway, teacher_size, max_people, threshold)
-    whole = fused(ExportedPeople(PhotographNetwork(teacher, network, pathway, max_people, threshold), reader.side))
+    photograph = PhotographNetwork(teacher, network, pathway, max_people, threshold, teacher_size)
+    whole, side = fused(ExportedPeople(photograph)), photograph.side
 
     description = {
-        "image": f"float32 (B, 3, {reader.side}, {reader.side}), RGB in [0, 1], letterboxed",
+        "image": f"float32 (B, 3, {side}, {side}), RGB in [0, 1], letterboxed",
         "skeleton": skeleton_json(),
         "focal_ratio": network.settings["focal_ratio"],
         "max_people": max_people,
         "threshold": threshold,
     }
     with whole_or_none(path) as unfinished:
-        FORMATS[format](whole, torch.zeros(1, 3, reader.side, reader.side), unfinished, json.dumps(description))
+        FORMATS[format](whole, torch.zeros(1, 3, side, side), unfinished, json.dumps(description))
     print(f"{path}: {description['image']} -> {max_people} people, {path.stat().st_size / 1e6:.1f} MB")
     return 0

@@ -113,35 +113,19 @@ class PeopleReader:
                 f"{type(teacher).__name__} of {teacher.layout.name} is not"
             )
         self.chooser = None if chooser is None else chooser.eval()
+        # what runs in one piece: photograph -> the people or maps of the teacher, or -> 3D people
         if isinstance(network, KeypointLifter):
+            whole: nn.Module = teacher
             self.side = teacher_size or teacher.side
             self._ratio, self._focal_ratio = 1.0, FOCAL_RATIO
             # a quarter to a half of the work is for the bars; other backends are made for squares, and so is turning
             self._trims = backend == "eager" and not turned
-            self._accelerate(teacher, backend, precision)
-            return
-        if isinstance(teacher, MoveNet):
-            raise ValueError(
-                f"MoveNet has no maps for the pathway {pathway!r}: take a teacher of {network.layout.name}"
-            )
-        size = network.representation.input_size
-        self.side = teacher_size or size
-        if teacher.layout is not network.layout:
-            raise ValueError(
-                f"the network reads maps of {network.layout.name}, the teacher's are {teacher.layout.name}"
-            )
-        if pathway == "image" and (self.side != size or teacher.v_channels != network.v_channels):
-            raise ValueError(
-                "the pathway 'image' needs the teacher that the network was trained with "
-                f"({network.v_channels} channels in V) at {size} px"
-            )
-        self._ratio, self._focal_ratio = self.side / size, network.settings["focal_ratio"]
-        self._trims = False
-        self._accelerate(PhotographNetwork(teacher, network, pathway, max_people, self.threshold), backend, precision)
-
-    def _accelerate(self, whole: nn.Module, backend: Backend, precision: Precision) -> None:
-        """What runs in one piece: photograph -> people, or -> the maps that are parsed."""
-        blank = torch.zeros(1, 3, self.side, self.side, device=next(self.network.parameters()).device)
+        else:
+            whole = PhotographNetwork(teacher, network, pathway, max_people, self.threshold, teacher_size)
+            self.side = whole.side
+            self._ratio, self._focal_ratio = whole.ratio, network.settings["focal_ratio"]
+            self._trims = False
+        blank = torch.zeros(1, 3, self.side, self.side, device=next(network.parameters()).device)
         self._run = accelerate(whole, blank, backend, precision)
 
     @torch.inference_mode()

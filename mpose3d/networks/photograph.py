@@ -26,6 +26,10 @@ class PhotographNetwork(nn.Module):
         network: G, H and Psi.
         pathway: which of the two.
         max_people, threshold: see `NeuralRepresentation.find_roots`.
+        side: of the photographs in pixels; by default that of the network's input.
+
+    Raises:
+        ValueError: a teacher that the network cannot read, or not by this pathway.
     """
 
     def __init__(
@@ -35,8 +39,29 @@ class PhotographNetwork(nn.Module):
         pathway: Literal["image", "hmpaf"],
         max_people: int = 20,
         threshold: float = 0.5,
+        side: int | None = None,
     ) -> None:
         super().__init__()
+        size = network.representation.input_size
+        #: side of the photographs in pixels, and how many of them are one of the network's
+        self.side = size if side is None else side
+        self.ratio = self.side / size
+        if min(max_people, self.side) < 1:
+            raise ValueError(f"max_people ({max_people}) and the side of the photograph ({self.side}) are at least 1")
+        if not isinstance(teacher, Teacher):
+            raise ValueError(
+                f"{type(teacher).__name__} has no maps for the pathway {pathway!r}: take a teacher of "
+                f"{network.layout.name}"
+            )
+        if teacher.layout is not network.layout:
+            raise ValueError(
+                f"the network reads maps of {network.layout.name}, the teacher's are {teacher.layout.name}"
+            )
+        if pathway == "image" and (self.side != size or teacher.v_channels != network.v_channels):
+            raise ValueError(
+                "the pathway 'image' needs the teacher that the network was trained with "
+                f"({network.v_channels} channels in V) at {size} px"
+            )
         self.teacher, self.network = teacher, network
         self.pathway = pathway
         self.max_people, self.threshold = max_people, threshold
