@@ -18,6 +18,12 @@ def shared_data() -> Path:
     return _SHARED_DATA.resolve()
 
 
+@pytest.fixture(autouse=True)
+def _same_random_numbers() -> None:
+    """Networks and images that a test makes without a generator are the same every time, alone or among others."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)

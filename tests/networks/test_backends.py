@@ -31,7 +31,7 @@ def assert_same_people(found: Detection, expected: Detection, mm: float, px: flo
     assert torch.equal(found.roots.valid.cpu(), expected.roots.valid)
     torch.testing.assert_close(found.roots.px.cpu(), expected.roots.px, rtol=0, atol=px)
     torch.testing.assert_close(found.people.joints_px.cpu(), expected.people.joints_px, rtol=0, atol=px)
-    torch.testing.assert_close(found.people.joints.cpu(), expected.people.joints, rtol=0, atol=mm)
+    torch.testing.assert_close(found.people.joints.cpu(), expected.people.joints, rtol=1e-4, atol=mm)  # some are far
 
 
 def test_fused_eager_equals_eager(whole):
