@@ -14,6 +14,7 @@ from mpose3d import losses
 from mpose3d.geometry.kinematics import canonical_to_local
 from mpose3d.networks.autoencoder import PoseAutoEncoder, PoseDiscriminator
 from mpose3d.poses.artificial import ArtificialPoses
+from mpose3d.representations.hmpaf import HMPAF
 
 
 def _local_poses(n: int) -> torch.Tensor:
@@ -128,3 +129,102 @@ def test_the_right_choice_is_the_nearest_peak_that_exists_or_none():
     sure = scores + 50 * functional.one_hot(right, 3)
     assert losses.choice_error(sure, off, 0.2, everybody) < 1e-6
     assert losses.choice_error(scores, off, 0.2, ~everybody) == 0
+
+
+# what people are off by ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def those() -> torch.Tensor:
+    """Which of 2 x 3 people are there."""
+    return torch.tensor([[True, False, True], [False, False, True]])
+
+
+def test_a_mean_is_over_those_who_are_there_and_0_of_nobody():
+    values = torch.tensor([[1.0, torch.nan], [4.0, 7.0]], requires_grad=True)
+    there = torch.tensor([[True, False], [True, False]])
+    assert losses.masked_mean(values, there) == 2.5
+    nobody = losses.masked_mean(values, there & False)
+    assert nobody == 0 and not torch.autograd.grad(nobody, values)[0].any()
+
+
+def test_poses_are_off_by_the_mean_distance_of_root_relative_joints_in_metres(those, generator):
+    target = 1000 * torch.randn(2, 3, 15, 3, generator=generator)
+    joints = target + torch.tensor([0.0, 30.0, 40.0])
+    joints[..., 7, :] -= torch.tensor([0.0, 30.0, 40.0])  # the root
+    joints[~those] = torch.nan
+    joints.requires_grad_()
+    error = losses.pose_error(joints, target, 7, those)
+    assert error.item() == pytest.approx(0.05 * 14 / 15, rel=1e-4)
+    torch.testing.assert_close(losses.pose_error(joints + 500, target, 7, those), error)
+    (gradient,) = torch.autograd.grad(error, joints)
+    assert gradient.isfinite().all() and not gradient[~those].any()
+
+
+def test_rotations_are_off_by_the_mean_distance_of_the_rotated_axes(those, generator):
+    rotation, target = roma.special_procrustes(torch.randn(2, 2, 3, 3, 3, generator=generator))
+    of_everybody = torch.stack([(rotation @ axis - target @ axis).norm(dim=-1) for axis in torch.eye(3)]).mean(0)
+    torch.testing.assert_close(losses.rotation_error(rotation, target, those), of_everybody[those].mean())
+
+
+def test_codes_and_pixels_are_off_by_mean_absolute_differences(those, generator):
+    code, target = torch.randn(2, 2, 3, generator=generator)
+    torch.testing.assert_close(losses.depth_error(code, target, those), (code - target)[those].abs().mean())
+    s, again = torch.randn(2, 2, 3, 39, generator=generator)
+    torch.testing.assert_close(losses.agreement(s, again, those), (s - again)[those].abs().mean())
+    k_p, k_q = 224 * torch.rand(2, 2, 3, 15, 2, generator=generator)
+    visible = those[..., None] & (torch.rand(2, 3, 15, generator=generator) < 0.5)
+    off = (k_p - k_q)[visible].abs()
+    expected = (off[:, 0].mean() + off[:, 1].mean()) / 224
+    torch.testing.assert_close(losses.keypoints(k_p, k_q, visible, 224), expected)
+
+
+def test_roots_are_a_focal_cross_entropy_and_offsets_count_where_they_are(generator):
+    logits = 2 * torch.randn(2, 1, 4, 4, generator=generator)
+    offset, wanted = torch.randn(2, 2, 2, 4, 4, generator=generator)
+    mask = torch.zeros(2, 1, 4, 4)
+    mask[0, 0, 1, 2] = mask[1, 0, 3, 3] = mask[1, 0, 0, 1] = 1
+    right = torch.where(mask > 0, logits.sigmoid(), 1 - logits.sigmoid())  # chance that is given to what is there
+    apart = [(offset - wanted)[b, :, y, x].abs().mean() for b, y, x in ((0, 1, 2), (1, 3, 3), (1, 0, 1))]
+    expected = -((1 - right) ** 2 * right.log()).sum() / 3 + sum(apart) / 3
+    torch.testing.assert_close(losses.root_error(logits, offset, mask, wanted), expected)
+    nobody = losses.root_error(logits, offset, 0 * mask, wanted)
+    torch.testing.assert_close(nobody, -(logits.sigmoid() ** 2 * (1 - logits.sigmoid()).log()).sum())
+
+
+def test_maps_are_off_by_squares_summed_over_channels_where_cells_count(generator):
+    prediction, target = (
+        HMPAF(torch.rand(2, 3, 4, 5, generator=generator), torch.randn(2, 4, 4, 5, generator=generator))
+        for _ in range(2)
+    )
+    mask = (torch.rand(2, 1, 4, 5, generator=generator) < 0.5).float()
+    for counted, peaks in ((None, 0.0), (mask, 0.0), (mask, 3.0)):
+        of_cells = torch.zeros(2, 4, 5)
+        for made, wanted in zip(prediction, target, strict=True):
+            for channel in range(made.shape[1]):
+                weight = 1 + peaks * wanted[:, channel].abs()
+                of_cells += weight * (made[:, channel] - wanted[:, channel]) ** 2
+        expected = of_cells.mean() if counted is None else (counted[:, 0] * of_cells).sum() / of_cells.numel()
+        torch.testing.assert_close(losses.hmpaf_error(prediction, target, counted, peaks), expected)
+
+
+# the auto-encoder ----------------------------------------------------------------------------------------------------
+
+
+def test_a_cycle_is_off_by_a_mean_distance_in_metres_and_a_mean_absolute_difference():
+    p_c = torch.zeros(2, 15, 3)
+    decoded = p_c.clone()
+    decoded[0] = torch.tensor([30.0, 0.0, 40.0])
+    assert losses.cycle_pose(p_c, decoded).item() == pytest.approx(0.025)
+    phi = torch.tensor([[0.5, -0.5], [1.0, 0.0]])
+    assert losses.cycle_embedding(phi, torch.tensor([[0.3, -0.1], [0.0, 0.0]])).item() == pytest.approx(0.4)
+
+
+def test_only_what_oversteps_counts():
+    assert losses.overstep(torch.tensor([[-torch.inf, -3.0], [1.0, 3.0]])) == 1
+
+
+def test_the_hinge_asks_for_a_margin_of_1():
+    real, fake = torch.tensor([[2.0], [0.5]]), torch.tensor([[-3.0], [0.5]])
+    assert losses.hinge_discriminator(real, fake) == ((0 + 0.5) / 2 + (0 + 1.5) / 2) / 2
+    assert losses.hinge_generator(fake) == 1.25

@@ -72,6 +72,9 @@ def test_invisible_joints_do_not_matter_and_are_moved_along(poses) -> None:
     target[:, 5:] = torch.nan
     prediction[:, 7:] = torch.nan
     aligned = similarity_align(prediction, target, visible)
+    distances = aligned_distances(prediction, target.nan_to_num(0), visible)
+    assert torch.allclose(distances[:, :5], aligned_distances(prediction[:, :5], target[:, :5]))
+    assert distances[:, 5:].isnan().all()
     assert torch.allclose(aligned[:, :5], expected)
     assert aligned[:, 5:7].isfinite().all()
 
@@ -109,6 +112,14 @@ def test_scale_is_the_best_one_and_never_negative(poses) -> None:
         assert ((factor * aligned - target).square().sum(dim=(1, 2)) > error).all()
     assert torch.equal(scale_align(-target, target), torch.zeros_like(target))
     assert scale_align(0 * target, target).isnan().all() and scale_align(target, 0 * target).isnan().all()
+
+
+def test_the_best_scale_is_that_of_the_visible_joints(poses) -> None:
+    prediction, target = (x.clone() for x in poses)
+    visible = (torch.arange(15) < 6).expand(200, 15)
+    expected = scale_align(prediction[:, :6], target[:, :6])
+    target[:, 6:] = torch.nan
+    assert torch.allclose(scale_align(prediction, target, visible)[:, :6], expected)
 
 
 def test_many_poses_are_as_few(poses) -> None:

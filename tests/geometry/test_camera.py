@@ -13,6 +13,11 @@ def test_unproject_inverts_project(generator):
     torch.testing.assert_close(camera.unproject(pixels, points[:, 2]), points)
 
 
+def test_the_camera_of_an_image_looks_at_its_middle_from_a_multiple_of_its_longer_side():
+    assert Camera.for_image(640, 480) == Camera(512.0, (319.5, 239.5))
+    assert Camera.for_image(480, 640, 1.5) == Camera(960.0, (239.5, 319.5))
+
+
 def test_axes_and_centre():
     camera = Camera(focal=100.0, centre=(50.0, 40.0))
     assert camera.project(torch.tensor([0.0, 0.0, 1000.0])).tolist() == [50.0, 40.0]
@@ -32,9 +37,10 @@ def test_weak_perspective_is_exact_at_the_depth_of_the_root(generator):
 
 def test_points_behind_the_camera_stay_finite():
     points = torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, -5.0]], requires_grad=True)
-    pixels = Camera.for_image(224, 224).project(points)
-    (gradient,) = torch.autograd.grad(pixels.sum(), points)
-    assert pixels.isfinite().all() and gradient.isfinite().all()
+    camera = Camera.for_image(224, 224)
+    for pixels in (camera.project(points), camera.project_weak(points, 0)):
+        (gradient,) = torch.autograd.grad(pixels.sum(), points)
+        assert pixels.isfinite().all() and gradient.isfinite().all()
 
 
 def test_gradcheck(generator):

@@ -104,6 +104,12 @@ def test_forward_kinematics_against_a_loop_over_joints(generator):
             torch.testing.assert_close(limb[child], limb_directions(p_c)[b, child], atol=1e-9, rtol=0)
 
 
+def test_directions_may_have_any_length(generator):
+    p_l = canonical_to_local(canonicalize(random_poses(20, generator, torch.float64))[0])
+    lengths = 0.1 + 5 * torch.rand(20, 15, 1, generator=generator, dtype=torch.float64)
+    torch.testing.assert_close(local_to_canonical(lengths * p_l), local_to_canonical(p_l))
+
+
 def _standing() -> dict[str, torch.Tensor]:
     directions = {name: torch.tensor([0.0, 0.0, -1.0]) for name in SKELETON.names}
     directions |= {"neck": torch.tensor([0.0, 0.0, 1.0]), "head_top": torch.tensor([0.0, 0.0, 1.0])}
@@ -242,9 +248,11 @@ def test_leading_dimensions_and_mixed_precision(generator):
     torch.testing.assert_close(canonicalize(shaped)[0].reshape(12, 15, 3), canonicalize(pose)[0])
     p_l = canonical_to_local(shaped)
     torch.testing.assert_close(local_to_canonical(p_l).reshape(12, 15, 3), local_to_canonical(p_l.reshape(12, 15, 3)))
+    expected, of_half = local_to_canonical(p_l), local_to_canonical(p_l.bfloat16().float())
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        torch.testing.assert_close(local_to_canonical(p_l), local_to_canonical(p_l.clone()))
-        assert local_to_canonical(p_l.bfloat16()).dtype is torch.float32
+        assert torch.equal(local_to_canonical(p_l), expected)
+        for half in (local_to_canonical(p_l.bfloat16()), local_to_canonical(p_l=p_l.bfloat16())):
+            assert half.dtype is torch.float32 and torch.equal(half, of_half)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

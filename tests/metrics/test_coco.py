@@ -57,6 +57,18 @@ def plain_pycocotools(annotations: Path, results: Path) -> list[float]:
     return list(evaluation.stats)
 
 
+def test_people_too_small_for_a_class_are_no_mistakes_of_it(files: tuple[Path, Path]) -> None:
+    """Somebody small, seen first and where nobody is, counts against AP and not against AP of the large."""
+    whole = oks_average_precision(*files)
+    results = json.loads(files[1].read_text())
+    small = [v for i in range(17) for v in (180 + i, 280 + i, 1)]
+    files[1].write_text(json.dumps([*results, {"image_id": 1, "category_id": 1, "keypoints": small, "score": 2.0}]))
+    figures = oks_average_precision(*files)
+    assert figures["AP_large"] == whole["AP_large"] and figures["AP"] < whole["AP"]
+    expected = [math.nan if figure < 0 else figure for figure in plain_pycocotools(*files)]
+    assert list(figures.values()) == pytest.approx(expected, nan_ok=True)
+
+
 def test_equals_pycocotools(files: tuple[Path, Path]) -> None:
     figures = oks_average_precision(*files)
     expected = [math.nan if figure < 0 else figure for figure in plain_pycocotools(*files)]

@@ -66,6 +66,7 @@ def test_a_wrong_depth_counts_in_pck_abs_only(generator: torch.Generator) -> Non
     _, target = random_poses(generator)
     deeper = target + torch.tensor([0.0, 0.0, 500.0])
     assert (pck_abs(deeper, target) == 0).all() and (pck3d(deeper, target, root=ROOT) == 100).all()
+    assert (pck_abs(deeper, target, threshold=501) == 100).all()
     assert torch.allclose(root_error(deeper, target, root=ROOT), torch.tensor(500.0), rtol=1e-4)
 
 
@@ -114,6 +115,7 @@ def test_only_visible_joints_count(generator: torch.Generator) -> None:
     prediction[:, 6:] = torch.nan
     for metric in (mpjpe, pmpjpe, pck3d, auc):
         assert torch.allclose(metric(prediction, target, visible), metric(*few))
+    assert torch.allclose(n_mpjpe(prediction, target, visible, root=0), n_mpjpe(*few, root=0))
 
 
 class TestDegenerate:
@@ -170,7 +172,9 @@ def test_boxes() -> None:
     assert box_iou(torch.zeros(4), torch.zeros(4)) == 0
 
 
-def test_pck_2d_threshold_is_25_px() -> None:
+def test_thresholds_are_150_mm_and_25_px_and_are_misses_themselves() -> None:
+    joints = torch.tensor([[149.0, 0, 0], [0, 149.9, 0], [150, 0, 0], [0, 0, 999]])
+    assert pck3d(joints, torch.zeros(4, 3)) == 50
     target = torch.zeros(4, 2)
     assert pck2d(torch.tensor([[24.0, 0], [0, 24.9], [25, 0], [100, 0]]), target) == 50
 

@@ -26,7 +26,9 @@ def test_the_whole_assignment_counts_not_who_comes_first() -> None:
 def test_far_away_unseen_or_nobody_is_no_match() -> None:
     person = 100 * torch.rand(1, 15, 2)
     seen = torch.ones(1, 15, dtype=torch.bool)
-    assert assign_people(person, seen, person + 500, seen).tolist() == [-1]
+    diagonal = person[0].amax(0) - person[0].amin(0)
+    for part, matching in ((0.48, [0]), (0.52, [-1]), (5, [-1])):
+        assert assign_people(person, seen, person + part * diagonal, seen).tolist() == matching
     assert assign_people(person, seen, person, ~seen).tolist() == [-1]
     first = torch.arange(15)[None] < 7
     assert assign_people(person, first, person, ~first).tolist() == [-1]

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from mpose3d.metrics.functional import mpjpe, pmpjpe
-from mpose3d.metrics.modules import MPJPE
+from mpose3d.geometry.extent import bounding_box
+from mpose3d.metrics import functional
+from mpose3d.metrics.modules import MPJPE, PCK2D, PCK3D
 from mpose3d.skeleton import SKELETON
 from tests.metrics.samples import compute_all, mupots_mean, people, random_frames
 
@@ -26,11 +27,33 @@ def test_any_batches_give_one_result() -> None:
     assert all(map(math.isfinite, whole.values()))
 
 
-def test_equals_mean_of_the_scorable_poses() -> None:
+def test_every_metric_is_the_mean_of_the_poses_that_can_be_scored() -> None:
     prediction, target, visible = people()
-    result = compute_all([people()])
-    assert result["mpjpe"] == pytest.approx(mpjpe(prediction, target, visible, root=ROOT).nanmean().item())
-    assert result["pmpjpe"] == pytest.approx(pmpjpe(prediction, target, visible).nanmean().item())
+    visible[3, 1:], visible[4, 2:] = False, False  # a single joint, and two
+    p, q = prediction[..., :2], target[..., :2]
+    iou = functional.box_iou(bounding_box(p, visible), bounding_box(q, visible))
+    of_poses = {
+        "mpjpe": functional.mpjpe(prediction, target, visible, root=ROOT),
+        "pmpjpe": functional.pmpjpe(prediction, target, visible),
+        "n_mpjpe": functional.n_mpjpe(prediction, target, visible, root=ROOT),
+        "pck": functional.pck3d(prediction, target, visible, root=ROOT),
+        "pck_abs": functional.pck_abs(prediction, target, visible),
+        "auc": functional.auc(prediction, target, visible, root=ROOT),
+        "mrpe": functional.root_error(prediction, target, root=ROOT)[visible[:, ROOT]],
+        "mpjpe_2d": functional.mpjpe(p, q, visible),
+        "pck_2d": functional.pck2d(p, q, visible),
+        "iou": iou[visible.sum(-1) >= 2],
+    }
+    expected = {name: values.nanmean().item() for name, values in of_poses.items()}
+    assert compute_all([(prediction, target, visible)]) == pytest.approx(expected)
+
+
+def test_thresholds_are_those_that_were_asked_for() -> None:
+    prediction, target, _ = people()
+    for metric, function, size in ((PCK3D(threshold=90), functional.pck3d, 3), (PCK2D(90), functional.pck2d, 2)):
+        metric.update(prediction[..., :size], target[..., :size])
+        expected = function(prediction[..., :size], target[..., :size], threshold=90).mean()
+        assert metric.compute() == pytest.approx(expected.item())
 
 
 def test_two_processes_with_uneven_shards_equal_one(tmp_path: Path) -> None:

@@ -61,6 +61,22 @@ def test_equals_a_loop_over_people() -> None:
     assert score.joints["spine"] == pytest.approx(errors[:, 15].mean())
 
 
+def test_a_joint_at_the_threshold_is_a_miss() -> None:
+    """The top of the head on the other side of the neck, twice its bone away."""
+    place = torch.zeros(17, 3, dtype=torch.float64)
+    for joint in ORDER:  # every bone along an axis, so that its length is exact
+        place[joint] = place[PARENTS[joint]] + 75 * torch.eye(3, dtype=torch.float64)[joint % 3]
+    target = place[None, None] - place[PELVIS]
+    turned = target.clone()
+    turned[..., 0, :] = 2 * target[..., 1, :] - target[..., 0, :]
+    assert (turned - target).norm(dim=-1).amax() == 150
+    px, there = 10 + torch.arange(34.0).reshape(1, 1, 17, 2), torch.ones(1, 1, dtype=torch.bool)
+    metric = Mupots3D(("TS1",))
+    metric.update("TS1", px, target, there, px, turned, there)
+    score = metric.compute().sequences["TS1"]
+    assert score.groups["Head"].pck == 0 and score.pck == pytest.approx(100 * 13 / 14)
+
+
 @pytest.mark.parametrize("mode", ["all", "matched"])
 def test_reproduces_the_official_csv(shared_data: Path, mode: str) -> None:
     """MPJPE, PCK and AUC of every sequence, joint and joint group, to 0.01."""

@@ -46,6 +46,15 @@ def test_challenge_equals_the_official_definition(generator: torch.Generator) ->
     assert score.auc == pytest.approx(np.trapezoid(curve, thresholds / thresholds.max()))
 
 
+def test_a_joint_at_the_threshold_is_correct() -> None:
+    target = torch.arange(72.0).reshape(1, 24, 3) * 100
+    prediction = target.clone()
+    prediction[0, MAJOR, 0] += torch.tensor([50.0, 51.0]).repeat(6)
+    metric = Challenge()
+    metric.update(prediction, target)
+    assert metric.compute().pck == 50
+
+
 def test_challenge_scores_a_prediction_of_zeros_as_the_official_code_does(generator: torch.Generator) -> None:
     _, target = poses(24, generator)
     metric = Challenge()

@@ -7,7 +7,7 @@ import roma
 import torch
 
 from mpose3d.geometry.kinematics import bone_lengths, canonical_to_local, canonicalize, local_to_canonical, mirrored
-from mpose3d.poses.artificial import ArtificialPoses, MixedPoses, MotionCapturePoses, ValidPoses
+from mpose3d.poses.artificial import ArtificialPoses, MixedPoses, MotionCapturePoses, SeatedPoses, ValidPoses
 from mpose3d.poses.intersection import self_intersection
 from mpose3d.poses.limits import JointLimits
 from mpose3d.poses.occupancy import PoseOccupancy
@@ -140,6 +140,55 @@ def test_recombined_limbs_come_from_captured_poses(captured, generator):
         assert distance.quantile(0.95) < 1e-3, limb
     whole = torch.cdist(poses.flatten(1), local.flatten(1)).min(dim=1).values
     assert (whole > 0.1).float().mean() > 0.9
+
+
+def between(p_l: torch.Tensor, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """By how many radians (n,) the directions leave the way from those of one pose to those of another."""
+
+    def angle(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return torch.atan2(torch.linalg.cross(a, b).norm(dim=-1), (a * b).sum(-1))
+
+    one, other = one.expand_as(p_l), other.expand_as(p_l)
+    return (angle(one, p_l) + angle(p_l, other) - angle(one, other)).amax(-1)
+
+
+def test_blended_poses_lie_between_two_in_the_share_asked_for(captured, generator):
+    one, other = canonical_to_local(canonicalize(captured[:2].double())[0])
+    source = MotionCapturePoses(captured[:2], mirror=False, interpolate=0.5)
+    p_l = canonical_to_local(source.sample(2000, generator).double())
+    assert between(p_l, one, other).max() < 1e-2
+    alone = torch.minimum((p_l - one).flatten(1).norm(dim=1), (p_l - other).flatten(1).norm(dim=1)) < 1e-3
+    # a half of those whose other half is another pose
+    assert (~alone).float().mean().item() == pytest.approx(0.25, abs=0.04)
+
+
+def test_who_sits_has_raised_thighs_bent_knees_and_parted_legs(generator):
+    standing = ArtificialPoses().sample(1, generator)
+
+    class Standing:
+        def sample(self, n, generator):
+            return standing.expand(n, -1, -1)
+
+    before = standing.clone()
+    poses = SeatedPoses(Standing()).sample(4000, generator)
+    assert torch.equal(standing, before)
+    torch.testing.assert_close(bone_lengths(poses), LENGTHS.expand(4000, -1), atol=1e-2, rtol=0)
+    hips, knees, ankles = (SKELETON.indices(f"r_{joint}", f"l_{joint}") for joint in ("hip", "knee", "ankle"))
+    others = [j for j in range(len(SKELETON)) if j not in (*knees, *ankles)]
+    assert torch.equal(poses[:, others], before[:, others].expand(4000, -1, -1))
+
+    def forward_and_aside(limb: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x, y, z = (limb / limb.norm(dim=-1, keepdim=True)).unbind(-1)
+        return torch.acos(-z).rad2deg() * x.sign(), torch.atan(y / x).rad2deg()
+
+    (thigh, parted), (shin, aside) = (forward_and_aside(poses[:, b] - poses[:, a]) for a, b in ((hips, knees), (knees, ankles)))
+    bent = thigh - shin
+    assert thigh.mean().item() == pytest.approx(82.5, abs=2) and bent.mean().item() == pytest.approx(75, abs=2)
+    assert bent.min() > -0.2 and bent.max() < 150.2  # no knee bends the other way
+    assert parted.mean(0).tolist() == pytest.approx([-8, 8], abs=1)  # to the right and to the left
+    assert (aside - parted).quantile(0.84).item() == pytest.approx(10, abs=1)
+    # both legs together, each a little by itself
+    assert (thigh[:, 0] - thigh[:, 1]).std().item() == pytest.approx(10 * 2**0.5, abs=1)
 
 
 class Constant:

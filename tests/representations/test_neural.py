@@ -33,6 +33,24 @@ def test_cells_and_offsets_give_the_root_back(generator):
     torch.testing.assert_close((centre + offset) * 16 - 0.5, px, atol=1e-4, rtol=0)
 
 
+def test_roots_outside_the_grid_are_given_its_nearest_cell():
+    px = torch.tensor([[-40.0, 100.0], [230.0, 300.0], [100.0, -1.0]])
+    cells, offset = representation().cell_of(px)
+    assert cells.tolist() == [6 * 14, 14 * 14 - 1, 6]
+    centre = torch.stack([cells % 14, cells // 14], dim=-1) + 0.5
+    torch.testing.assert_close((centre + offset) * 16 - 0.5, px, atol=1e-4, rtol=0)
+
+
+def test_no_more_roots_are_found_than_asked_for_and_none_below_the_threshold():
+    root = torch.full((1, 1, 14, 14), -5.0)
+    root[0, 0, 2, [1, 4, 7, 10]] = torch.tensor([0.3, 0.8, 0.4, 0.9]).logit()
+    grid = NeuralGrid(torch.zeros(1, 39, 14, 14), root, torch.zeros(1, 2, 14, 14))
+    for most, threshold, expected in ((9, 0.5, [0.9, 0.8]), (9, 0.35, [0.9, 0.8, 0.4]), (1, 0.1, [0.9])):
+        roots = representation().find_roots(grid, most, threshold)
+        assert roots.score.shape == (1, most)
+        assert roots.score[roots.valid].tolist() == pytest.approx(expected)
+
+
 def test_targets_are_found_again(generator):
     """Root map and offsets drawn from people, read back to a fraction of a pixel."""
     s = representation()
@@ -42,7 +60,7 @@ def test_targets_are_found_again(generator):
     assert mask.sum() == 3
     grid = NeuralGrid(torch.zeros(1, 39, 14, 14), (mask * 2 - 1) * 5, offset)
     roots = s.find_roots(grid, max_people=6)
-    assert roots.valid.sum() == 3 and not roots.px[~roots.valid].any()
+    assert roots.valid.sum() == 3 and not roots.px[~roots.valid].any() and not roots.score[~roots.valid].any()
     found = roots.px[roots.valid]
     torch.testing.assert_close(found[found[:, 0].argsort()], px[0, :3], atol=1e-3, rtol=0)
 
@@ -70,8 +88,15 @@ def test_code_then_people_is_the_person(rotation, perspective, generator):
     torch.testing.assert_close(people.joints_px[:, SKELETON.root], root_px, atol=1e-2, rtol=0)
 
 
+def test_the_projection_is_the_one_asked_for(generator):
+    joints = 300 * torch.randn(4, 15, 3, generator=generator) + torch.tensor([0.0, 0, 3000])
+    for perspective, expected in (("weak", CAMERA.project_weak(joints, SKELETON.root)), ("full", CAMERA.project(joints))):
+        assert torch.equal(representation(perspective=perspective).project(joints), expected)
+
+
 def test_depth_code_spans_near_to_far():
     s = representation()
+    assert s.depth_code(torch.tensor([-5.0, 0.0])).isfinite().all()  # behind the camera
     depth = torch.tensor([s.near, (s.near * s.far) ** 0.5, s.far])
     torch.testing.assert_close(s.depth_code(depth), torch.tensor([-1.0, 0.0, 1.0]), atol=1e-6, rtol=0)
 
