@@ -135,7 +135,7 @@ class TestMissingJoints:
         np.savez(tmp_path / "k.npz", **{"a/px": array})
         return read_keypoints(tmp_path / "k.npz", "mpose3d", threshold)[0]
 
-    @pytest.mark.parametrize("mark", [[np.nan, 5, 1], [5, np.inf, 1], [0, 0, 1], [5, 5, 0], [5, 5, np.nan], [5, 5, -1]])
+    @pytest.mark.parametrize("mark", [[np.nan, 5, 1], [5, np.inf, 1], [0, 0, 1], [5, 5, 0], [5, 5, np.nan], [5, 5, np.inf], [5, 5, -1]])
     def test_marks(self, tmp_path: Path, mark: list[float]) -> None:
         array = in_layout(bodies(1), MPOSE3D)
         knee = SKELETON.index("r_knee")
@@ -144,6 +144,11 @@ class TestMissingJoints:
         assert [j for j, seen in enumerate(picture.visible[0]) if not seen] == [knee]
         assert picture.px.isfinite().all()
         torch.testing.assert_close(picture.score, torch.tensor([0.7]).double())
+
+    def test_a_joint_on_the_border_is_there(self, tmp_path: Path) -> None:
+        array = in_layout(bodies(1), MPOSE3D)
+        array[0, 3, 0] = array[0, 4, 1] = 0
+        assert self.read(tmp_path, array).visible.all()
 
     def test_threshold(self, tmp_path: Path) -> None:
         array = in_layout(bodies(1), MPOSE3D)
@@ -169,6 +174,13 @@ class TestSizes:
     def test_one_for_all(self, tmp_path: Path) -> None:
         sized = with_sizes(self.pictures(tmp_path, "a", "TS1_img_000000"), (640, 480))
         assert [picture.size for picture in sized] == [(640, 480)] * 2
+
+    def test_joints_outside_are_those_of_another_shape(self, tmp_path: Path) -> None:
+        np.savez(tmp_path / "k.npz", **{"a/px": bodies(1).numpy() * np.array([3.0, 1.0])})
+        (picture,) = read_keypoints(tmp_path / "k.npz")
+        with_sizes([picture], (1200, 480))
+        with pytest.raises(ValueError, match="lie outside their pictures"):
+            with_sizes([picture], (480, 1200))
 
     def test_mupots_has_official_ones(self, tmp_path: Path) -> None:
         sized = with_sizes(self.pictures(tmp_path, "TS5_img_000000", "TS6_img_000000"))

@@ -66,6 +66,31 @@ def test_the_same_rays_give_the_same_people_in_any_picture(lifter, people):
     torch.testing.assert_close(larger.joints_px, 3 * here.joints_px + 7)
 
 
+def test_of_nothing_read_bodies_are_turned_as_they_are_looked_at(lifter, people):
+    """The network speaks in the frame of the view; phi is bounded, whatever it says."""
+    visible, pixels = torch.ones(people.shape[:2], dtype=torch.bool), CAMERA.project(people)
+    with torch.no_grad():
+        lifter.code.weight.zero_()
+        lifter.code.bias.zero_()
+        view = _view((pixels - pixels.new_tensor(CAMERA.centre)) / CAMERA.focal, visible)
+        torch.testing.assert_close(lifter(pixels, visible, CAMERA).rotation, view)
+        lifter.code.bias.fill_(-9.0)
+        embedding = lifter(pixels, visible, CAMERA).embedding
+    assert embedding.abs().max() <= 1 and (embedding < -0.99).all()
+
+
+def test_a_person_is_read_alike_at_any_size(lifter, people):
+    """But for the one number that says the size."""
+    visible, pixels = torch.ones(people.shape[:2], dtype=torch.bool), CAMERA.project(people)
+    low, high = pixels.amin(1, keepdim=True), pixels.amax(1, keepdim=True)
+    centred = 0.2 * (pixels - (low + high) / 2)
+    with torch.no_grad():
+        lifter.read[0].weight[:, -1] = 0
+        small, large = (lifter(size * centred + centred.new_tensor(CAMERA.centre), visible, CAMERA) for size in (1, 3))
+    torch.testing.assert_close(large.embedding, small.embedding)
+    torch.testing.assert_close(large.rotation, small.rotation)
+
+
 def test_what_is_missing_may_hold_anything(lifter, people):
     pixels = CAMERA.project(people)
     visible = torch.rand(people.shape[:2], generator=torch.Generator().manual_seed(2)) < 0.6
@@ -114,7 +139,7 @@ def test_refinement_follows_the_rays_and_ignores_what_is_missing(lifter, people)
     torch.testing.assert_close(again, here.joints - here.joints[:, SKELETON.root, None])
 
 
-def test_a_step_of_refinement_is_one_of_gauss_newton(lifter, people):
+def test_steps_of_refinement_are_those_of_gauss_newton(lifter, people):
     """Against derivatives by automatic differentiation, of one person at a time."""
     pixels = CAMERA.project(people[:6])
     visible = torch.rand(6, 15, generator=torch.Generator().manual_seed(6)) < 0.8
@@ -124,18 +149,21 @@ def test_a_step_of_refinement_is_one_of_gauss_newton(lifter, people):
     size = _size(torch.where(visible[..., None], seen[..., :2] / seen[..., 2:], 0), visible)
     start = torch.randn(6, 38, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
     with torch.no_grad():
-        stepped = lifter._refined(start, view, rays, visible, size, 1)
+        stepped = lifter._refined(start, view, rays, visible, size, 2)
     for p in range(6):
 
         def off(code, p=p):
             joints = lifter._body(code, view[p], rays[p], visible[p], size[p])[0]
             return (joints[..., :2] / joints[..., 2:] - rays[p]) / size[p]
 
-        slope, distance = jacfwd(off)(start[p]).detach(), off(start[p]).detach()
-        weight = (visible[p] / visible[p].sum()) / (1 + (distance / 0.05).square().sum(-1))
-        rows, weight = slope.flatten(0, 1), weight.repeat_interleave(2)
-        normal = rows.mT @ (weight[:, None] * rows) + 0.01 * torch.eye(38, dtype=torch.float64)
-        exact = start[p] - torch.linalg.solve(normal, rows.mT @ (weight * distance.flatten()))
+        exact = start[p]
+        for _ in range(2):
+            slope, distance = jacfwd(off)(exact).detach(), off(exact).detach()
+            weight = (visible[p] / visible[p].sum()) / (1 + (distance / 0.05).square().sum(-1))
+            rows, weight = slope.flatten(0, 1), weight.repeat_interleave(2)
+            normal = rows.mT @ (weight[:, None] * rows) + 0.01 * torch.eye(38, dtype=torch.float64)
+            gradient = rows.mT @ (weight * distance.flatten()) + 0.01 * (exact - start[p])
+            exact = exact - torch.linalg.solve(normal, gradient)
         torch.testing.assert_close(stepped[p], exact, rtol=0, atol=0.02 * (exact - start[p]).norm().item())
 
 

@@ -9,7 +9,7 @@ import torch
 from mpose3d.geometry.kinematics import bone_lengths, canonical_to_local, canonicalize, local_to_canonical, mirrored
 from mpose3d.poses.artificial import ArtificialPoses, MixedPoses, MotionCapturePoses, SeatedPoses, ValidPoses
 from mpose3d.poses.intersection import self_intersection
-from mpose3d.poses.limits import JointLimits
+from mpose3d.poses.limits import JointLimits, JointRange
 from mpose3d.poses.occupancy import PoseOccupancy
 from mpose3d.skeleton import SKELETON
 
@@ -59,7 +59,7 @@ def test_same_generator_same_poses(captured, name):
 
 
 def test_artificial_poses_keep_the_limits_given(generator):
-    limits = JointLimits()
+    limits = JointLimits({"r_knee": JointRange((-100, -80), (80, 100), pole=(0, 0, 1), zero=(1, 0, 0))})
     assert limits.inside(canonical_to_local(ArtificialPoses(limits).sample(2000, generator))).all()
 
 
@@ -221,7 +221,7 @@ def test_broken_motion_capture_is_refused(poses, complaint):
         MotionCapturePoses(poses)
 
 
-@pytest.mark.parametrize("weights", [[1.0], [1.0, -1.0], [0.0, 0.0]])
+@pytest.mark.parametrize("weights", [[1.0], [2.0, -1.0], [0.0, 0.0]])
 def test_wrong_weights_are_refused(weights):
     with pytest.raises(ValueError, match="as many weights"):
         MixedPoses([ArtificialPoses(), ArtificialPoses()], weights)

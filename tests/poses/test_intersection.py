@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from mpose3d.data.mocap import read_motion_capture
+from mpose3d.geometry.kinematics import mirrored
 from mpose3d.poses.artificial import ArtificialPoses, MotionCapturePoses
 from mpose3d.poses.intersection import segment_distance, self_intersection
 from mpose3d.skeleton import SKELETON
@@ -31,8 +32,22 @@ def test_an_arm_through_the_trunk_is_found(generator):
     }.items():  # fmt: skip
         pose[SKELETON.index(name)] = torch.tensor(place, dtype=pose.dtype)
     assert self_intersection(pose) <= 0
+    hanging = pose.clone()
     pose[SKELETON.index("r_wrist")] = torch.tensor([0.0, 30.0, 200.0])
     assert self_intersection(pose) > 50
+    twin = mirrored(pose)
+    torch.testing.assert_close(self_intersection(twin), self_intersection(pose))
+    # a hand on the thigh of its side rests there, on the other it does not
+    hanging[SKELETON.index("r_wrist")] = torch.tensor([0.0, -120.0, -60.0])
+    assert self_intersection(hanging) <= 0
+    hanging[SKELETON.index("r_wrist")] = torch.tensor([0.0, 105.0, -200.0])
+    assert self_intersection(hanging) > 50
+
+
+def test_limbs_that_cross_have_a_finite_gradient():
+    p, u, q, v = (torch.tensor(x, requires_grad=True) for x in ([-1.0, 0, 0], [2.0, 0, 0], [0, -1.0, 0], [0, 2.0, 0]))
+    distance = segment_distance(p, u, q, v)
+    assert distance < 2e-3 and all(slope.isfinite().all() for slope in torch.autograd.grad(distance, (p, u, q, v)))
 
 
 def test_gradients_are_finite_and_push_limbs_apart(generator):

@@ -55,6 +55,45 @@ def test_fractions_are_those_that_were_asked_for(generator):
     assert torch.equal(exchanged, (noisy[:, SKELETON.index("r_ankle")] == joints[:, SKELETON.index("l_ankle")]).all(-1))
 
 
+def of_size(noisy: torch.Tensor, joints: torch.Tensor) -> torch.Tensor:
+    """Distances (n, 15) of joints from where they were, in root mean square distances of a person's joints."""
+    size = (joints - joints.mean(1, keepdim=True)).square().sum((1, 2)).div(15).sqrt()
+    return (noisy - joints).norm(dim=-1) / size[:, None]
+
+
+def test_jitter_is_in_sizes_of_the_person_and_each_person_has_their_own(generator):
+    joints, visible = people(generator)
+    noisy, _ = KeypointNoise(**NONE | {"jitter": 0.2}, midpoints=False)(joints, visible, generator)
+    deviation = of_size(noisy, joints).square().mean(1).div(2).sqrt()
+    assert abs(deviation.mean() - 0.1) < 0.005 and abs(deviation.std() - 0.2 / 12**0.5) < 0.005
+
+
+def test_outliers_are_thrown_one_by_one(generator):
+    joints, visible = people(generator)
+    noise = KeypointNoise(**NONE | {"outliers": 0.1, "throw": 0.5}, midpoints=False)
+    off = of_size(noise(joints, visible, generator)[0], joints)
+    thrown = off > 0
+    assert abs(thrown.float().mean() - 0.1) < 0.005 and thrown.sum(1).max() < 10
+    assert abs(off[thrown].square().mean().div(2).sqrt() - 0.5) < 0.02
+
+
+def test_arms_and_legs_are_exchanged_each_as_a_whole_and_halves_are_hidden(generator):
+    joints, visible = people(generator)
+    noisy, _ = KeypointNoise(**NONE | {"swapped": 0.2})(joints, visible, generator)
+    exchanged = (noisy == joints[:, list(SKELETON.mirror)]).all(-1)
+    arms, legs = (
+        exchanged[:, SKELETON.indices(*(f"{side}_{joint}" for side in "rl" for joint in names))]
+        for names in (("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle"))
+    )
+    for limbs in (arms, legs):
+        assert abs(limbs.float().mean() - 0.2) < 0.03 and (limbs.all(1) == limbs.any(1)).all()
+    assert abs((arms.all(1) & legs.all(1)).float().mean() - 0.04) < 0.02
+    _, seen = KeypointNoise(**NONE | {"half": 0.25}, midpoints=False)(joints, visible, generator)
+    lower = [SKELETON.names[j].rpartition("_")[2] in ("hip", "knee", "ankle", "pelvis") for j in range(15)]
+    lower = torch.tensor(lower)
+    assert seen[:, ~lower].all() and (seen[:, lower].all(1) == seen[:, lower].any(1)).all()
+
+
 def test_inverted_joints_are_where_their_twins_are(generator):
     joints, visible = people(generator)
     noisy, _ = KeypointNoise(**NONE | {"inverted": 0.3}, midpoints=False)(joints, visible, generator)

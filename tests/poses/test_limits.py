@@ -83,6 +83,7 @@ def test_coverage_is_the_share_of_random_directions_inside(generator):
     limits = JointLimits()
     p_l = torch.nn.functional.normalize(torch.randn(40000, len(SKELETON), 3, generator=generator), dim=-1)
     share = limits.inside(p_l).float().mean(0)
+    assert limits.coverage().keys() == DEFAULT_RANGES.keys() - {"r_hip"}
     for name, coverage in limits.coverage().items():
         assert share[SKELETON.index(name)].item() == pytest.approx(coverage, abs=0.012), name
 
@@ -161,6 +162,7 @@ def test_excess_is_the_arc_to_the_limits():
     assert excess(0, 130) == pytest.approx(10, abs=1e-3)
     assert excess(0, 45) == pytest.approx(15, abs=1e-3)
     assert excess(110, 90) == pytest.approx(20, abs=1e-3)
+    assert excess(110, 70) == pytest.approx(20 * sin(radians(70)), abs=1e-3)  # shorter near the pole
     assert excess(-85, 90) == pytest.approx(-5, abs=1e-3)
 
 
@@ -252,6 +254,8 @@ def test_clamp_moves_what_is_outside_to_the_border_and_nothing_else(generator):
     lengths[:, SKELETON.indices("l_hip", "l_shoulder")] = lengths[:, SKELETON.indices("r_hip", "r_shoulder")]
     clamped = limits.clamp(free * lengths)
     assert limits.inside(clamped).all()
+    for name in ("hip", "shoulder"):
+        assert torch.equal(clamped[:, SKELETON.index(f"l_{name}")], -clamped[:, SKELETON.index(f"r_{name}")])
     torch.testing.assert_close(clamped.norm(dim=-1), (free * lengths).norm(dim=-1))
     within = limits.inside(free) & (limits.excess(free) < 0)
     assert torch.equal(clamped[within], (free * lengths)[within])
