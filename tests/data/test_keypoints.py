@@ -71,6 +71,9 @@ class TestFormats:
         check(first, joints[[0, 2]], {"head_top"}, COCO_17)
         check(second, joints[[1]], {"head_top"}, COCO_17)
         assert first.score.tolist() == [0.25, 0.25]
+        plain = [{key: value for key, value in person.items() if key != "score"} for person in more]
+        path.write_text(json.dumps(plain))
+        assert read_keypoints(path)[0].score.tolist() == pytest.approx([0.7])  # of the joints
 
     @pytest.mark.parametrize(
         ("layout", "absent"),

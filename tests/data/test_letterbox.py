@@ -109,11 +109,21 @@ def test_trimmed_of_bars_the_picture_is_whole_and_where_the_letterbox_says(width
     assert (part[top, left] == square[y, x]).all()
 
 
+def test_of_a_side_that_is_no_multiple_all_is_kept() -> None:
+    square, box = letterbox(Picture.whole(np.full((50, 100, 3), 255, dtype=np.uint8)), 100)
+    part, of_part = trimmed(square, box, 32)
+    assert part.shape == (64, 100, 3) and of_part.offset == (box.offset[0], box.offset[1] - 18)
+
+
 def test_shrinking_averages_areas() -> None:
     """A fine checkerboard becomes grey, not a moiré."""
     board = (np.indices((1600, 1600)).sum(axis=0) % 2 * 255).astype(np.uint8)
-    square, _ = letterbox(Picture.whole(np.repeat(board[..., None], 3, axis=2)), 200)
-    assert np.abs(square.astype(int) - 127).max() <= 1
+    for side in (200, 320, 230):
+        square, _ = letterbox(Picture.whole(np.repeat(board[..., None], 3, axis=2)), side)
+        assert np.abs(square.astype(int) - 127).max() <= 11
+    # what is left over at the edge of a white picture is not mixed with anything
+    white, _ = letterbox(Picture.whole(np.full((1001, 1001, 3), 255, dtype=np.uint8)), 100)
+    assert (white == 255).all()
 
 
 def test_map_of_the_reduced_picture() -> None:

@@ -30,7 +30,9 @@ def test_fields_are_those_of_the_file(mupots_root: Path) -> None:
             for field in ("annot2", "annot3", "univ_annot3"):
                 np.testing.assert_array_equal(getattr(sequence, field)[f, p].numpy().T, person[field])
             assert bool(sequence.valid[f, p]) == bool(person["isValidFrame"])
-    assert sequence.occluded is not None and sequence.occluded.shape == (4, 2, 17)
+    labels = scipy.io.loadmat(folder / "occlusion.mat")["occlusion_labels"]
+    occluded = np.array([[np.ravel(cell) != 0 for cell in row] for row in labels])
+    assert np.array_equal(sequence.occluded, occluded) and occluded.any() and not occluded.all()
 
 
 def test_sequence_without_occlusion(mupots_root: Path) -> None:
@@ -155,6 +157,16 @@ def test_batches_do_not_depend_on_workers(mupots_root: Path) -> None:
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
+def test_pictures_may_lie_in_a_folder_of_their_own(mupots_root: Path, tmp_path: Path) -> None:
+    for name, size in (("TS1", (102, 102)), ("TS6", (96, 54))):
+        write_picture(tmp_path / "small" / name / "img_000002.png", *size)
+    data = MupotsDataModule(str(mupots_root), str(tmp_path / "small"), image_size=32)
+    data.setup()
+    assert [(data.dataset.locate(i)[0].name, data.dataset.locate(i)[1]) for i in range(len(data.dataset))] == [
+        ("TS1", 2), ("TS6", 2),
+    ]  # fmt: skip
+
+
 def test_no_names_are_all_sequences(mupots_root: Path) -> None:
     for names in (None, []):
         data = MupotsDataModule(str(mupots_root), sequences=names)
@@ -172,8 +184,8 @@ def test_missing_sequences_and_pictures(mupots_root: Path, tmp_path: Path) -> No
         picture.unlink()
     with pytest.raises(FileNotFoundError, match=r"no picture .* of TS6"):
         MupotsDataModule(str(mupots_root)).setup()
-    write_picture(folder / "img_000044.jpg", 192, 108)
-    with pytest.raises(ValueError, match=r"img_000044\.jpg: the annotations have 4 frames only"):
+    write_picture(folder / "img_000004.jpg", 192, 108)
+    with pytest.raises(ValueError, match=r"img_000004\.jpg: the annotations have 4 frames only"):
         MupotsDataModule(str(mupots_root)).setup()
 
 

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from mpose3d.data.mupots import find_sequences, read_sequence
+from mpose3d.data.predictions import read_mupots_people
 from mpose3d.evaluation.mupots import evaluate_mupots, score_mupots
 from mpose3d.skeleton import MUPOTS_17, SKELETON
-from tests.evaluation.samples import FRAMES, save, write_people
+from tests.evaluation.samples import FRAMES, bodies, save, write_people
 
 
 class TestMupots:
@@ -85,6 +86,34 @@ class TestMupots:
             score, _ = score_mupots(annotations, save(tmp_path / "p.npz", arrays), sequences=[sequence.name])
             errors.append(score.mean.mpjpe)
         assert errors[0] < 1e-3 and errors[1] < 15
+
+    @pytest.mark.parametrize("above", [0.0, 59.0])
+    def test_a_neck_that_is_not_ours_is_left_where_it_is(self, tmp_path: Path, above: float) -> None:
+        """An npz of 15 joints: its neck in the middle of the shoulders, or where MuPoTS-3D has it."""
+        px, mm = bodies(3, 15, seed=1)
+        neck, shoulders = SKELETON.index("neck"), SKELETON.indices("r_shoulder", "l_shoulder")
+        for points in (px, mm):
+            points[:, neck] = points[:, shoulders].mean(1)
+        mm[:, neck, 1] -= above
+        arrays = {f"TS1_img_00000{frame}/{kind}": x[: 2 + frame] for frame in (0, 1) for kind, x in (("px", px), ("mm", mm))}
+        people = read_mupots_people(save(tmp_path / "p.npz", arrays), {"TS1": 3})["TS1"]
+        assert people.present.tolist() == [[True, True, False], [True] * 3, [False] * 3]
+        assert people.predicted.tolist() == [True, True, False]
+        for read, given in ((people.px[1], px), (people.mm[1], mm)):
+            expected = torch.from_numpy(given)
+            if not above:
+                expected = MUPOTS_17.from_skeleton(expected)[0][:, :15]
+                assert (expected - torch.from_numpy(given)).norm(dim=-1)[:, neck].min() > 1
+            torch.testing.assert_close(read, expected)
+
+    def test_a_joint_that_is_missing_moves_no_neck(self, tmp_path: Path) -> None:
+        px, mm = bodies(1, 15, seed=1)
+        px[0, SKELETON.index("head_top")] = np.nan
+        write_people(tmp_path / "TS1" / "img_000000.json", px, mm, (2048, 2048))
+        read = read_mupots_people(tmp_path, {"TS1": 1})["TS1"].px[0, 0]
+        neck = SKELETON.index("neck")
+        assert (read[neck] == 0).all()  # absent, as the top of the head
+        torch.testing.assert_close(read[neck + 1 :], torch.from_numpy(px[0, neck + 1 :]))
 
     def test_bad_predictions_are_one_clear_error(self, mupots, tmp_path: Path) -> None:
         root, arrays = mupots

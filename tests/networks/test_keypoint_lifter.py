@@ -109,6 +109,7 @@ def test_people_come_out_whole_and_in_front_of_the_camera(lifter, people):
     assert found.joints.isfinite().all()
     assert (found.joints[..., 2] > 0).all()
     torch.testing.assert_close(found.joints_px, CAMERA.project(found.joints))
+    assert torch.equal(found.depth, found.joints[:, SKELETON.root, 2])
 
 
 @pytest.mark.parametrize("shape", [(), (3, 2)])

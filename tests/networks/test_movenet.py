@@ -20,7 +20,7 @@ from mpose3d.inference import PeopleReader
 from mpose3d.networks.backends import accelerate
 from mpose3d.networks.fuse import fused
 from mpose3d.networks.keypoint_lifter import KeypointLifter
-from mpose3d.networks.movenet import MoveNet, _merged
+from mpose3d.networks.movenet import MoveNet, _merged, _once_each
 from mpose3d.representations.hmpaf import People2D
 from mpose3d.skeleton import COCO_17
 from tests.networks.test_photograph import Operations
@@ -147,6 +147,37 @@ def test_people_are_read_at_their_centres():
     expected = 4 * (points + torch.tensor([-0.5, 0.25]))
     for person in expected:
         assert (found - person).abs().amax((1, 2)).min() < 1e-4
+    # the field is a cell off in x and in y
+    near = torch.tensor(4.0).sigmoid() * math.exp(-2 / (0.3 * 56))
+    torch.testing.assert_close(people.scores[people.valid], near.expand(3, 17))
+
+
+def test_places_without_a_centre_are_nobody_and_a_centre_rules_five_cells():
+    generator = torch.Generator().manual_seed(1)
+    middle = torch.tensor([[12, 20], [40, 20]])
+    points = middle[:, None] + torch.randint(-8, 9, (2, 17, 2), generator=generator)
+    heads = crowd(points, middle, 56, 56)
+    heads["box_size"][:] = 56  # boxes everywhere
+    assert MoveNet(max_people=6)._people(heads).valid.sum() == 2
+    for apart, people in ((2, 1), (3, 2)):
+        close = crowd(points, torch.tensor([[20, 20], [20 + apart, 20]]), 56, 56)
+        close["centre"][0, 0, 20, 20 + apart] -= 0.1  # less sure than the other
+        assert MoveNet(max_people=6)._people(close).valid.sum() == people
+
+
+def test_a_joint_is_taken_in_the_box_of_its_person_alone():
+    middle = torch.tensor([[20, 20]])
+    points = middle[:, None] + torch.randint(-3, 4, (1, 17, 2), generator=torch.Generator().manual_seed(2))
+    for beyond in ((0, -6), (0, 6), (-6, 0), (6, 0)):
+        heads = crowd(points, middle, 56, 56)
+        x, y = (20 + step for step in beyond)
+        heads["heatmap"][0, :, y, x] = 9  # sure, and outside
+        heads["regression"][0, 0::2, 20, 20] = y - 20
+        heads["regression"][0, 1::2, 20, 20] = x - 20
+        people = MoveNet(max_people=1)._people(heads)
+        seen, expected = people.visible[0, 0], 4 * (points[0] + torch.tensor([-0.5, 0.25]))
+        assert 0 < seen.sum() < 17  # some are too far from where they are expected
+        torch.testing.assert_close(people.points[0, 0, seen], expected[seen])
 
 
 class Told(MoveNet):
@@ -220,6 +251,14 @@ def test_joints_are_averaged_over_sizes():
     assert max(map(max, errors)) < 5 and errors[0] != errors[1]
 
 
+def test_points_are_pixels_of_the_image_at_whatever_size_it_was_read():
+    places = 0.2 + 0.5 * torch.rand(1, 17, 2, generator=torch.Generator().manual_seed(12))
+    image = torch.rand(1, 3, 128, 96)
+    found = Zoomed(places, max_people=1, scales=(2,))(image).points[0, 0]
+    cells = (places[0] * torch.tensor([48.0, 64.0])).floor()
+    torch.testing.assert_close(found, (4 * (cells + torch.tensor([-0.5, 0.25])) + 0.5) / 2 - 0.5)
+
+
 class Merged(nn.Module):
     """Two readings of the same image, (b, p, j, 3) as x, y and score, the second at half the size."""
 
@@ -260,6 +299,39 @@ def test_a_joint_is_the_mean_of_its_readings_by_score_and_size(body):
     assert merged.valid.tolist() == [[True, False, False, False]]
     torch.testing.assert_close(merged.points[0, 0], body + 4 * 0.2 / (0.6 + 0.2))
     torch.testing.assert_close(merged.scores[0, 0], torch.full((17,), 0.6))  # the first reading's
+
+
+def test_a_person_is_the_same_a_seventh_of_the_box_off(body):
+    """Farther off it is somebody else's reading, and no joint is averaged with it."""
+    diagonal = body.amax(0) - body.amin(0)
+    for part, same in ((0.14, True), (0.16, False)):
+        merged = _merged([reading(body), reading(body + part * diagonal, score=0.5)], (1.0, 1.0))
+        expected = body + (part / 3 * diagonal if same else 0)
+        torch.testing.assert_close(merged.points[0, 0], expected)
+
+
+def test_only_the_nearest_of_another_reading_and_nobody_of_the_same_is_the_same_person(body):
+    diagonal = body.amax(0) - body.amin(0)
+    merged = _merged([reading(body), reading(body + 2, body + 0.1 * diagonal)], (1.0, 1.0))
+    torch.testing.assert_close(merged.points[0, 0], body + 1)
+    beside = body + 0.1 * diagonal
+    merged = _merged([reading(body, beside), reading(body + 900)], (1.0, 1.0))
+    assert merged.valid.sum() == 3
+    for person in (body, beside):
+        assert (merged.points[0] - person).abs().amax((1, 2)).min() < 1e-4
+
+
+@pytest.mark.parametrize(("part", "people"), [(0.09, 1), (0.11, 2)])
+def test_of_one_reading_joints_are_shared_within_a_tenth_of_the_side(body, part, people):
+    points = torch.stack([body, body + part * 60 * torch.tensor([0.6, 0.8])])[None]
+    scores = torch.tensor([0.9, 0.5])[None, :, None].expand(1, 2, 17)
+    found = _once_each(points, scores, scores > 0, torch.full((1, 2), 60.0))
+    assert found.valid.sum() == people and torch.equal(found.points[0, 0], body)
+    # joints that are not seen are shared by nobody
+    seen = torch.ones(1, 2, 17, dtype=torch.bool)
+    seen[0, 1, 4:] = False
+    points[0, 1, :4] += 500
+    assert _once_each(points, scores * seen, seen, torch.full((1, 2), 60.0)).valid.all()
 
 
 def test_a_few_joints_are_not_the_same_person(body):

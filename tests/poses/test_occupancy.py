@@ -88,6 +88,8 @@ def test_a_wide_bin_of_the_upper_limb_does_not_blur_the_angle_to_the_lower(gener
         turn = roma.rotvec_to_rotmat(torch.tensor(axis) * math.radians(25))
         turned = [(turn @ limb).tolist() for limb in (torch.tensor([0.0, 0.0, -1.0]), lower)]
         assert table.inside(standing(r_elbow=turned[0], r_wrist=turned[1]))[wrist]
+        narrow = PoseOccupancy.fit(pose[None], upper_radius=12, lower_radius=12, least=1)
+        assert not narrow.inside(standing(r_elbow=turned[0], r_wrist=turned[1]))[wrist]
     for _ in range(20):
         assert not table.inside(standing(r_wrist=around(lower, 20, generator).tolist()))[wrist]
 
@@ -115,6 +117,9 @@ def test_shapes_and_joints_that_are_not_asked(generator):
     assert inside[..., others].all() and not inside[..., ENDS].any()
     everything = PoseOccupancy(torch.ones(2, 50, 50, dtype=torch.bool))
     assert everything.inside(poses).all() and everything.coverage == {"arm": 1.0, "leg": 1.0}
+    arms = PoseOccupancy(torch.tensor([True, False])[:, None, None].repeat(1, 50, 50))
+    assert arms.coverage == {"arm": 1.0, "leg": 0.0}
+    assert arms.inside(poses)[..., SKELETON.indices("r_wrist", "l_wrist")].all()
     for broken in (poses * 0, poses * torch.nan):
         assert not everything.inside(broken)[..., ENDS].any()
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from mpose3d.geometry.camera import Camera
-from mpose3d.geometry.kinematics import bone_lengths
+from mpose3d.geometry.kinematics import bone_lengths, canonicalize, rotation_to_euler
 from mpose3d.poses.artificial import ArtificialPoses
 from mpose3d.poses.scenes import SceneSampler
 from mpose3d.skeleton import SKELETON
@@ -38,6 +40,46 @@ def test_bodies_keep_their_proportions(generator):
     varied = sampler(stature=0.1).sample(20, generator)
     ratio = bone_lengths(varied.joints[varied.valid])[:, SKELETON.index("r_knee")] / 425
     assert 0.05 < ratio.std() < 0.15
+
+
+def test_both_sides_of_a_body_are_alike_and_its_bones_are_not(generator):
+    scenes = sampler(proportions=0.1).sample(40, generator)
+    ratio = bone_lengths(scenes.joints[scenes.valid])[:, :-1] / torch.tensor(SKELETON.bone_lengths)[:-1]
+    torch.testing.assert_close(ratio, ratio[:, list(SKELETON.mirror)[:-1]], rtol=1e-3, atol=1e-3)
+    assert 0.08 < ratio.std() < 0.12 and (ratio[:, 0] - ratio[:, 1]).std() > 0.1
+
+
+def test_apparent_heights_are_log_uniform(generator):
+    scenes = sampler(height=(0.1, 0.9), crowding=0.0).sample(300, generator)
+    height = CAMERA.focal * SKELETON.stature / scenes.joints[scenes.valid][:, SKELETON.root, 2] / 224
+    place = (height / 0.1).log() / math.log(9)
+    quantiles = torch.linspace(0.1, 0.9, 5)
+    torch.testing.assert_close(place.quantile(quantiles), quantiles, atol=0.05, rtol=0)
+
+
+def turns(generator, **changes) -> torch.Tensor:
+    """Rotations (n, 3, 3) of people whom nothing turns but what is given."""
+    still = {"tilt": 0.0, "free_rotation": 0.0}
+    scenes = sampler(**still | changes).sample(200, generator)
+    return canonicalize(scenes.joints[scenes.valid])[1]
+
+
+def test_people_are_turned_as_asked(generator):
+    up = torch.tensor([0.0, -1.0, 0.0])  # of the picture
+    upright = turns(generator)
+    torch.testing.assert_close(upright[..., 2], up.expand(len(upright), 3), atol=1e-4, rtol=0)
+    assert upright[..., 0].mean(0).abs().max() < 0.1  # they face any side
+    # a camera that looks down sees heads nearer than feet
+    seen = turns(generator, looking_down=(30.0, 0.0))[..., 2]
+    torch.testing.assert_close(seen, torch.tensor([0.0, -(0.75**0.5), -0.5]).expand_as(seen), atol=1e-4, rtol=0)
+    angle = torch.atan2(*turns(generator, looking_down=(0.0, 10.0))[..., 2].unbind(-1)[:0:-1]).abs()
+    assert (math.pi - angle).square().mean().sqrt().rad2deg().item() == pytest.approx(10, abs=1)
+    sine, cosine = rotation_to_euler(turns(generator, tilt=8.0))
+    lean = torch.atan2(sine, cosine)[:, 1:].rad2deg()
+    assert lean.std(0).tolist() == pytest.approx([8, 8], abs=0.8)
+    assert turns(generator, free_rotation=1.0)[..., 2].mean(0).abs().max() < 0.1
+    half = turns(generator, free_rotation=0.5)[..., 2]
+    assert ((half - up).norm(dim=-1) < 1e-3).float().mean().item() == pytest.approx(0.5, abs=0.06)
 
 
 def test_number_of_people_is_as_asked(generator):
@@ -73,6 +115,22 @@ def test_a_person_hides_what_is_behind(generator):
     joints[0, 1] = joints[0, 0] * 1.5  # the same picture, half as far again
     hidden = sampler(occlusion=60.0)._hidden(joints, torch.ones(1, 2, dtype=torch.bool))
     assert hidden[0, 1].all() and not hidden[0, 0].any()
+
+
+def test_what_a_limb_hides_lies_behind_it_and_beside_it_by_no_more_than_its_width():
+    """One limb, 200 mm long and 2 m away, of a person of whom nothing else is anywhere near."""
+    joints = torch.zeros(1, 2, 15, 3)
+    joints[0, 0] = torch.tensor([0.0, 0.0, 2000.0])
+    joints[0, 0, SKELETON.index("head_top"), 0] = 200
+    # where the ray meets the plane of the limb, and how far along it the joint is
+    behind = {(100, 40): 1.5, (100, 80): 1.5, (250, 0): 1.5, (300, 0): 1.5, (-80, 0): 1.5, (100, 0): 1.02, (100, 1): 1.05}
+    joints[0, 1] = torch.tensor([0.0, 5000.0, 3000.0])
+    for j, ((x, y), far) in enumerate(behind.items()):
+        joints[0, 1, j] = far * torch.tensor([x, y, 2000.0])
+    hidden = sampler(occlusion=60.0)._hidden(joints, torch.ones(1, 2, dtype=torch.bool))
+    assert hidden[0, 1].tolist() == [True, False, True, False, False, False, True, *[False] * 8]
+    assert not hidden[0, 0].any()
+    assert not sampler(occlusion=60.0)._hidden(joints, torch.tensor([[False, True]])).any()
 
 
 def test_the_same_seed_gives_the_same_scenes():

@@ -105,7 +105,9 @@ def test_the_auto_encoder_draws_phi_between_minus_1_and_1_and_weighs_its_terms()
     made = stage.network.psi(phi[0])
     depth = self_intersection(local_to_canonical(made)).clamp_min(0).mean() / 1000
     torch.testing.assert_close(terms["intersection"], depth)
-    assert terms["limits"] > 0  # before they are moved back
+    # before they are moved back
+    torch.testing.assert_close(terms["limits"], losses.overstep(stage.joint_limits.excess(unlimited(phi[0]))))
+    assert terms["limits"] > 0.1
     names = {"pose_cycle": "cycle_pose", "spherical": "cycle_directions", "embedding_cycle": "cycle_embedding"}
     total = sum(weight * terms[names.get(name, name)] for name, weight in weights.items()) + terms["discriminator"]
     torch.testing.assert_close(terms["loss"], total)
@@ -245,6 +247,10 @@ def test_s_is_pulled_to_its_own_second_reading_and_the_second_reading_to_it():
     stage.network.encode = lambda maps: encode(maps).detach()
     direct = slope()
     assert direct.any() and (whole - direct).abs().max() > 0.1 * direct.abs().max()
+    # where people are found is not what it is about
+    beside = held._replace(offset=held.offset.clone().requires_grad_())
+    (of_places,) = torch.autograd.grad(stage.self_supervision(beside)["ss"], beside.offset, allow_unused=True)
+    assert of_places is None
     stage.network.h.forward = lambda v: held
     assert stage.self_supervision(held)["ss"] == 0
 
