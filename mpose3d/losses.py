@@ -107,7 +107,7 @@ def choice_error(
 
     Peaks with a score of -inf do not exist.
     """
-    least, nearest = torch.where(scores[..., :-1].isfinite(), off.detach(), torch.inf).min(dim=-1)
+    least, nearest = torch.where(scores[..., :-1].isfinite(), off, torch.inf).min(dim=-1)
     right = torch.where(least < near, nearest, off.shape[-1])
     return masked_mean(functional.cross_entropy(scores.movedim(-1, 1), right, reduction="none"), counted)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from lightning.pytorch import Trainer
@@ -10,6 +12,8 @@ from mpose3d.callbacks import MupotsScores, NetworkFile, Pictures
 from mpose3d.data.images import ImageFolderDataModule
 from mpose3d.data.mupots import MupotsDataModule
 from mpose3d.networks.cross_modal import CrossModalNetwork
+from mpose3d.representations.neural import People, Roots
+from mpose3d.skeleton import MUPOTS_17, SKELETON
 from tests.data.official_layouts import write_mupots, write_picture
 from tests.stages.conftest import tiny_data, tiny_stage
 
@@ -61,6 +65,33 @@ def test_official_scores_are_logged_by_test(tmp_path):
     (logged,) = trainer(tmp_path, MupotsScores()).test(stage, data, verbose=False)
     assert 0 <= logged["mupots/all/pck"] <= 100
     assert {"mupots/all/TS1/auc", "mupots/all/TS6/mpjpe"} <= set(logged)
+
+
+def test_people_are_scored_in_pixels_of_the_official_picture(tmp_path):
+    data = MupotsDataModule(str(write_mupots(tmp_path)), image_size=32, batch_size=8)
+    data.setup()
+    (batch,) = data.test_dataloader()
+    mm = 400 * torch.randn(8, 2, 15, 3, generator=torch.Generator().manual_seed(0)) + torch.tensor([0.0, 0, 3000])
+    for middle, side in (("neck", "shoulder"), ("pelvis", "hip")):
+        mm[..., SKELETON.index(middle), :] = mm[..., SKELETON.indices(f"r_{side}", f"l_{side}"), :].mean(-2)
+    px = mm[..., :2] / 2 + torch.tensor([500.0, 1200.0])[:, None, None]
+    annotated = (MUPOTS_17.from_skeleton(part)[0] for part in (px, mm))
+    batch = batch._replace(**dict(zip(("points", "joints"), annotated, strict=True)))
+    px = px * batch.scale[:, None, None] + batch.offset[:, None, None]
+    roots, asked = Roots(px[..., SKELETON.root, :], batch.valid.float(), batch.valid), []
+
+    def network(v, threshold):
+        asked.append(threshold)
+        return roots, People(mm, px, None, None, None)
+
+    stage = SimpleNamespace(teacher=SimpleNamespace(encode=lambda image: image), network=network, device="cpu")
+    run, scores = SimpleNamespace(world_size=1, datamodule=data), MupotsScores(threshold=0.7)
+    scores.on_test_start(run, stage)
+    scores.on_test_batch_end(run, stage, None, batch, 0)
+    for metric in scores.metrics.values():
+        for score in metric.compute().sequences.values():
+            assert score.found == score.annotated > 0 and score.pck == 100 and score.mpjpe < 1
+    assert asked == [0.7]
 
 
 def test_official_scores_are_of_one_process(tmp_path, monkeypatch):

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from mpose3d import inference
 from mpose3d.data.letterbox import Letterbox
 from mpose3d.geometry.camera import Camera
-from mpose3d.inference import SEEN_REFINE, PeopleReader, infer, read_network
+from mpose3d.inference import SEEN_REFINE, PeopleReader, _of_all_positions, default_teacher, infer, read_network
 from mpose3d.networks.cross_modal import CrossModalNetwork
 from mpose3d.networks.keypoint_lifter import KeypointLifter
 from mpose3d.networks.movenet import MoveNet
@@ -82,6 +83,15 @@ def test_a_larger_teacher_reads_the_same_photograph(network):
     one = PeopleReader(SmallTeacher(width=8), network).read(np.zeros((64, 64, 3), np.uint8), box)
     two = PeopleReader(SmallTeacher(width=8), network, teacher_size=128).read(np.zeros((128, 128, 3), np.uint8), larger)
     assert one.root_px.min() > -30 and two.root_px.max() < 230 and two.root_px.max() > 150
+    # whatever the network says
+    for side, where in ((64, box), (128, larger)):
+        reader = PeopleReader(SmallTeacher(width=8), network, teacher_size=side)
+        detection = reader.detect(torch.zeros(1, 3, side, side))
+        roots = detection.roots._replace(px=torch.tensor([[[10.0, 20.0]]]).expand_as(detection.roots.px))
+        detection = detection._replace(roots=roots)
+        reader._run = lambda image, found=detection: found
+        place = reader.read(np.zeros((side, side, 3), np.uint8), where).root_px[0]
+        np.testing.assert_allclose(place, (np.array([10.0, 20.0]) + 0.5) * 200 / 64 - 0.5)
 
 
 def test_overlays_spare_pictures_that_are_none_of_ours(network, folder, tmp_path):
@@ -208,7 +218,11 @@ def test_by_keypoints_the_lifter_reads_what_the_teacher_sees(tmp_path):
     with torch.no_grad():
         camera = Camera.for_image(512, 512)
         again = lifter(given.float(), torch.ones(2, 15, dtype=torch.bool), camera, SEEN_REFINE).joints
+        more = lifter(given.float(), torch.ones(2, 15, dtype=torch.bool), camera, 3).joints
     np.testing.assert_allclose(found.joints_mm[place], again, rtol=1e-3, atol=1)
+    reader = PeopleReader(DrawnTeacher(pixels), lifter, "keypoints", teacher_size=256, refine=3)
+    found = reader.read(np.zeros((256, 256, 3), np.uint8), Letterbox.fit(512, 512, 256))
+    np.testing.assert_allclose(found.joints_mm[place], more, rtol=1e-3, atol=1)
 
 
 def test_a_chooser_gives_every_joint_a_place(tmp_path):
@@ -258,6 +272,8 @@ def test_people_of_movenet_are_lifted_as_they_are():
     pelvis = COCO_17.to_skeleton(seen.points[0, 0], estimate=True)[0][SKELETON.root]
     torch.testing.assert_close(roots.px[0, 0], pelvis)
     assert people.joints[0, 0].isfinite().all()
+    surer = PeopleReader(teacher, lifter, "keypoints", teacher_size=256, threshold=0.85)
+    assert not surer.detect(torch.rand(1, 3, 256, 256))[0].valid.any()
     two_d = reader.read_teacher(np.zeros((256, 256, 3), np.uint8), Letterbox.fit(256, 256, 256))["people"]
     # by the same threshold; nothing is estimated
     assert len(two_d) == 1 and two_d[0]["joints_px"][SKELETON.index("head_top")] is None
@@ -328,7 +344,13 @@ def test_little_of_the_bars_is_read_where_any_rectangle_can_be():
         if turned:
             reader.read_teacher(image, box)
         else:
-            places[turned] = reader.read(image, box).joints_px[0]
+            people = reader.read(image, box)
+            places[turned] = people.joints_px[0]
+            # whole people are where the photograph's own camera sees them
+            pixels, everything = torch.from_numpy(people.joints_px[:1]).float(), torch.ones(1, 15, dtype=torch.bool)
+            with torch.no_grad():
+                again = lifter(pixels, everything, people.camera, SEEN_REFINE)
+            np.testing.assert_allclose(people.joints_mm[:1], again.joints, rtol=1e-3, atol=1)
             assert reader.read_teacher(image, box)["people"][0]["joints_px"][SKELETON.index("r_knee")] == pytest.approx(
                 places[turned][SKELETON.index("r_knee")].tolist(), abs=0.01
             )
@@ -381,10 +403,60 @@ def test_people_who_lie_are_seen_when_the_picture_is_turned():
         assert apart.amin(1).max() < 6 and sorted(apart.argmin(1).tolist()) == list(range(count))
 
 
+def test_people_of_a_turned_picture_are_where_they_are_and_count_less():
+    """One person, seen in two positions: kept from the one in which more is seen, the upright one by a tenth before."""
+    side, (x, y) = 20, torch.randint(0, 20, (2, 15), generator=torch.Generator().manual_seed(0))
+    numbers = torch.arange(side * side).view(side, side)
+    turned = [torch.rot90(numbers, turn) == (y * side + x)[:, None, None] for turn in range(4)]
+    where = [joints.nonzero()[:, 1:].flip(-1) for joints in turned]
+    points = torch.stack(where).float()[:, None, None]
+    for turn in range(1, 4):
+        for total, kept in ((1.05, 0), (1.15, turn)):
+            seen, totals = torch.zeros(4, 1, 1, 15, dtype=torch.bool), torch.zeros(4, 1, 1)
+            seen[[0, turn]], totals[0], totals[turn] = True, 1.0, total
+            score = seen.any(-1) * torch.tensor([0.4, 0.5, 0.5, 0.5])[:, None, None]
+            found, visible, sure = _of_all_positions(points, seen, score, totals, side)
+            assert visible.any(-1).tolist() == [[True, False, False, False]]
+            assert torch.equal(found[0, 0], torch.stack([x, y], dim=-1).float())
+            assert sure[0].tolist() == pytest.approx([0.65 * 0.5 if kept else 0.4, 0, 0, 0])
+
+
+def test_people_of_one_position_are_several_wherever_they_are():
+    points = torch.rand(4, 1, 2, 15, 2, generator=torch.Generator().manual_seed(0)) * 20
+    seen = torch.zeros(4, 1, 2, 15, dtype=torch.bool)
+    seen[0] = True
+    _, visible, score = _of_all_positions(points, seen, seen.any(-1).float(), seen.sum(-1).float(), 20)
+    assert visible.all(-1).sum() == 2 and score.sum() == 2
+
+
 def test_scales_are_of_the_default_teacher(folder, tmp_path):
     for other in ({"teacher": MoveNet()}, {"pathway": "image"}):
         with pytest.raises(ValueError, match="--scales is for the default teacher of the pathway keypoints"):
             infer([str(folder)], out=str(tmp_path / "out"), scales=[1.0, 0.8], **other)
+
+
+def test_the_default_teacher_has_places_and_scales_as_asked(monkeypatch):
+    monkeypatch.setattr(inference, "MoveNet", lambda *given: given)
+    monkeypatch.setattr(inference.assets, "teacher_file", lambda name: name)
+    assert default_teacher("keypoints", 50, (1.0,)) == ("movenet", 50, (1.0,))
+    assert default_teacher("keypoints", 5, (1.0, 2.0)) == ("movenet", 20, (1.0, 2.0))
+
+
+@pytest.mark.parametrize("upright_only", [True, False])
+def test_infer_reads_as_it_is_asked_to(folder, tmp_path, monkeypatch, upright_only):
+    given, teacher = [], SmallTeacher(width=8)
+    teacher.upright_only = upright_only
+
+    class Reader(PeopleReader):
+        def __init__(self, *arguments):
+            given.extend(arguments[2:])
+            super().__init__(*arguments[:8])
+
+    monkeypatch.setattr(inference, "PeopleReader", Reader)
+    KeypointLifter(width=16, blocks=1).save(tmp_path / "network.safetensors")
+    asked = {"teacher_size": 64, "max_people": 7, "threshold": 0.3, "refine": 2, "backend": "compile"}
+    run(folder, tmp_path, teacher=teacher, pathway="keypoints", precision="bfloat16", **asked)
+    assert given == ["keypoints", 64, 7, 0.3, upright_only, 2, "compile", "bfloat16", None]
 
 
 def test_a_pathway_takes_the_weights_of_its_own_network(network, folder, tmp_path):

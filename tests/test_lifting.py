@@ -79,6 +79,10 @@ class TestEachByItself:
             projected = cameras[which].project(found.joints[p].double())
             torch.testing.assert_close(found.joints_px[p], projected, atol=0.01, rtol=0)
         assert found.joints[:, 0].std() > 10
+        with torch.no_grad():
+            expected = lifter(joints[:1].float(), visible[:1], CAMERA, 1)
+        found = lift_people(lifter, joints[:1], visible[:1], torch.tensor([0]), [CAMERA], refine=1)
+        torch.testing.assert_close(found.joints, expected.joints, atol=0.5, rtol=1e-3)
 
     def test_nobody(self, lifter):
         found = lifted(lifter, people(0))
@@ -155,17 +159,23 @@ class TestThroughMaps:
         logits[0, 0, 1, 1] = 5.0  # far from the person
         logits[0, 0, 5, 5] = 4.0  # the root of somebody whose pelvis is seen
         logits[0, 0, 4, 5] = 3.0
+        logits[0, 0, 2, 5] = 0.0  # among the joints, and less likely than one just below them
         offset = torch.zeros(1, 2, 8, 8)
         offset[0, :, 4, 5] = torch.tensor([0.25, -0.25])
         grid = NeuralGrid(torch.zeros(1, network.representation.channels, 8, 8), logits, offset)
         network.h.forward = lambda v: grid
         joints = torch.full((2, 15, 2), 43.0, dtype=torch.float64)  # cell (5, 5) has its centre at 43.5 px
-        joints[0, :, 1] = torch.linspace(20, 40, 15)  # mostly above
+        joints[0, :, 1] = torch.linspace(14, 28, 15)  # above
         visible = torch.ones(2, 15, dtype=torch.bool)
         visible[0, [PELVIS, *SKELETON.indices("r_hip", "l_hip")]] = False
         found = lifted(network, joints, visible, cameras=[network.representation.camera])
         expected = torch.tensor([[43.5 + 2, 35.5 - 2], [43.0, 43.0]]).double()
         torch.testing.assert_close(found.joints_px[:, PELVIS], expected, atol=1e-3, rtol=0)
+        # what is not seen stands in no cell, that of the corner neither
+        logits[0, 0, 0, 0], logits[0, 0, 1, 1] = 5.0, 4.0
+        joints[0] = torch.tensor([3.0, 9.0])
+        found = lifted(network, joints[:1], visible[:1], cameras=[network.representation.camera])
+        torch.testing.assert_close(found.joints_px[0, PELVIS], torch.tensor([3.5, 3.5]).double(), atol=1e-3, rtol=0)
 
     def test_nobody(self, network):
         found = lifted(network, people(0))

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from mpose3d.cli import main
-from mpose3d.runs import Requeue, RunLog, WholeCheckpoints
+from mpose3d.runs import Requeue, RunBoard, RunLog, WholeCheckpoints
 from tests.data.official_layouts import write_picture
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -156,6 +156,37 @@ def executable(path: Path, script: str) -> None:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="SLURM runs on Linux")
+def test_a_row_that_a_kill_tore_is_dropped_and_so_is_one_without_a_step(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "metrics.csv").write_text("step,train/loss\n0,1.5\n,0.7\n1,0.25\n2,0.1")
+    log = RunLog(str(tmp_path))
+    log.keep_before(9)
+    assert (tmp_path / "run" / "metrics.csv").read_text().split() == ["step,train/loss", "0,1.5", "1,0.25"]
+
+
+def test_a_log_takes_the_arguments_of_lightnings(tmp_path):
+    log = RunLog(str(tmp_path), "other", prefix="mine", flush_logs_every_n_steps=2)
+    file = tmp_path / "other" / "metrics.csv"
+    log.log_metrics({"loss": 1.0}, step=0)
+    assert not file.exists()
+    log.log_metrics({"loss": 1.0}, step=1)
+    assert file.read_text().split()[0].split(",") == ["mine-loss", "step"]
+
+
+def test_a_board_has_its_files_where_a_log_has(tmp_path):
+    pytest.importorskip("wandb")
+    board = RunBoard(str(tmp_path), "first", offline=True)
+    of_log = Path(RunLog(str(tmp_path), "first").log_dir)
+    assert Path(board.save_dir, board.name, board.version) == of_log == tmp_path / "first"
+
+
+def test_a_checkpoint_in_a_remote_store_is_written_in_the_stores_own_way(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    WholeCheckpoints().save_checkpoint({"step": 3}, "memory://runs/last.ckpt")
+    assert WholeCheckpoints().load_checkpoint("memory://runs/last.ckpt") == {"step": 3}
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_slurm_job_requeues_itself_and_goes_on(tmp_path):
     """The job script as it is, stand-ins for SLURM's commands. One of two processes is signalled, and both stop."""
     ranks = 'export SLURM_PROCID=$rank SLURM_LOCALID=$rank; "$@" & jobs="$jobs $!"'

@@ -95,7 +95,9 @@ class TestMupots:
         for points in (px, mm):
             points[:, neck] = points[:, shoulders].mean(1)
         mm[:, neck, 1] -= above
-        arrays = {f"TS1_img_00000{frame}/{kind}": x[: 2 + frame] for frame in (0, 1) for kind, x in (("px", px), ("mm", mm))}
+        arrays = {
+            f"TS1_img_00000{frame}/{kind}": x[: 2 + frame] for frame in (0, 1) for kind, x in (("px", px), ("mm", mm))
+        }
         people = read_mupots_people(save(tmp_path / "p.npz", arrays), {"TS1": 3})["TS1"]
         assert people.present.tolist() == [[True, True, False], [True] * 3, [False] * 3]
         assert people.predicted.tolist() == [True, True, False]

@@ -294,11 +294,19 @@ def body() -> torch.Tensor:
     return 100 * torch.rand(17, 2, generator=torch.Generator().manual_seed(11))
 
 
-def test_a_joint_is_the_mean_of_its_readings_by_score_and_size(body):
-    merged = _merged([reading(body, score=0.6), reading(body + 4, score=0.4)], (1.0, 0.5))
+@pytest.mark.parametrize(("score", "later"), [(0.6, 0.4), (0.4, 0.9)])
+def test_a_joint_is_the_mean_of_its_readings_by_score_and_size(body, score, later):
+    merged = _merged([reading(body, score=score), reading(body + 4, score=later)], (1.0, 0.5))
     assert merged.valid.tolist() == [[True, False, False, False]]
-    torch.testing.assert_close(merged.points[0, 0], body + 4 * 0.2 / (0.6 + 0.2))
-    torch.testing.assert_close(merged.scores[0, 0], torch.full((17,), 0.6))  # the first reading's
+    torch.testing.assert_close(merged.points[0, 0], body + 4 * later / 2 / (score + later / 2))
+    torch.testing.assert_close(merged.scores[0, 0], torch.full((17,), score))  # the first reading's
+
+
+def test_half_of_the_joints_seen_are_enough_to_be_the_same_person(body):
+    off = body.clone()
+    off[2:4] += 0.3 * (body.amax(0) - body.amin(0))
+    merged = _merged([reading(body, joints=4), reading(off, joints=4)], (1.0, 1.0))
+    torch.testing.assert_close(merged.points[0, 0, :4], (body + off)[:4] / 2)
 
 
 def test_a_person_is_the_same_a_seventh_of_the_box_off(body):
@@ -364,6 +372,7 @@ def test_people_side_by_side_are_seen_once_each_at_any_size(body):
     other = body + torch.tensor([25.0, 0.0])
     for scores in ((1.0, 0.5), (0.5, 1.0)):
         first, second = (reading(body, other, score=score) for score in scores)
+        first.scores[0, 1] *= 0.8  # not as sure of both
         merged = _merged([first, second], (1.0, 0.5))
         assert merged.valid.sum() == 2
         torch.testing.assert_close(merged.points[0, :2].sum(0), body + other)
@@ -428,11 +437,33 @@ def test_a_blank_image_has_nobody_and_a_batch_is_its_images():
 _CHANNELS = {"centre": 1, "box_size": 2, "box_offset": 2, "heatmap": 17, "regression": 34, "offset": 34}
 
 
+class Shown(MoveNet):
+    """Remembers what it was shown, and sees nobody."""
+
+    def heads(self, image):
+        self.image = image
+        size = [side // 4 for side in image.shape[-2:]]
+        return {name: torch.full((len(image), channels, *size), -20.0) for name, channels in _CHANNELS.items()}
+
+
+def test_a_small_reading_averages_areas_and_a_person_is_as_sure_as_all_joints(body):
+    network = Shown(max_people=1, scales=(0.25,)).eval()
+    network((torch.arange(256) % 2).float().expand(1, 3, 256, 256))
+    assert network.image.shape == (1, 3, 64, 64)
+    torch.testing.assert_close(network.image[..., 2:-2], torch.full((1, 3, 64, 60), 0.5), atol=0.01, rtol=0)
+    assert network.score(reading(body, joints=5)).tolist() == [[pytest.approx(5 / 17), 0, 0, 0]]
+    with pytest.raises(ValueError, match="0 people are none"):
+        MoveNet(max_people=0)
+
+
 def test_any_size_is_read_as_if_black_followed():
     network, image = MoveNet(max_people=4).eval(), torch.rand(1, 3, 70, 96, generator=torch.Generator().manual_seed(4))
     with torch.inference_mode():
         for here, padded in zip(network(image), network(F.pad(image, (0, 0, 0, 26))), strict=True):
             torch.testing.assert_close(here, padded)
+        shown = Shown()
+        shown(image)
+        assert torch.equal(shown.image, F.pad(image, (0, 0, 0, 26)))
     with pytest.raises(ValueError, match="MoveNet reads float RGB images"):
         network(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))
 

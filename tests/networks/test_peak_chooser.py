@@ -62,6 +62,71 @@ def test_in_a_crowd_the_peak_that_was_taken_is_kept(points):
 
 
 @torch.no_grad()
+def test_peaks_are_seen_with_the_maps_at_their_places_and_in_sizes_of_the_person(points, found, chooser):
+    cells = ((found.points + 0.5) / STRIDE).round()
+    found = found._replace(points=(cells + 0.5) * STRIDE - 0.5)  # in the middle of cells
+    maps, seen = maps_of(found.points[:, :3]), {}
+    for name in ("read_maps", "read_peak"):
+        getattr(chooser, name).register_forward_pre_hook(lambda _, given, name=name: seen.update({name: given[0]}))
+    places = chooser(maps, found, STRIDE).places_px[:, :, :-1]
+    image, person = found.valid.nonzero(as_tuple=True)
+    middle, size = spread(found.points[image, person])
+    offset, _, taken = seen["read_peak"].split([2, 1, 1], dim=-1)
+    own = taken[..., 0] == 1
+    torch.testing.assert_close(offset[own], ((places - middle[:, None, None]) / size[:, None, None, None])[own])
+    x, y = cells[image, person].long().unbind(-1)
+    expected = torch.cat(maps, dim=1)[image[:, None], :, y, x]  # (n, J, channels)
+    assert own.sum(-1).max() == 1 and own.any(-1).float().mean() > 0.9
+    torch.testing.assert_close(seen["read_maps"][own], expected[own.any(-1)], atol=0.02, rtol=0)
+
+
+@torch.no_grad()
+def test_peaks_of_people_far_away_are_no_candidates(chooser):
+    body = 4 * torch.randn(15, 2, generator=torch.Generator().manual_seed(3))
+    points = torch.stack([body + 30, body + torch.tensor([44.0, 30]), body + 120])[None]
+    seen = torch.ones(1, 3, 15, dtype=torch.bool)
+    heights = chooser(maps_of(points), People2D(points, seen.float(), seen, seen.all(-1)), STRIDE).heights
+    candidates = (heights > 0).sum(-1).float().mean(-1)
+    assert candidates[2] == 1 and (candidates[:2] > 1.5).all()
+
+
+@torch.no_grad()
+def test_of_a_single_joint_a_person_has_a_size(points, found, chooser):
+    visible = found.visible.clone()
+    visible[..., 1:] = False
+    choice = chooser(maps_of(points), found._replace(visible=visible), STRIDE)
+    assert choice.places_px.isfinite().all() and not choice.scores.isnan().any()
+
+
+@torch.no_grad()
+def test_estimates_are_in_sizes_of_the_person_from_the_middle(points, found, chooser):
+    chooser.estimate.weight.zero_()
+    chooser.estimate.bias.copy_(torch.tensor([0.5, -1.0]))
+    middle, size = spread(found.points[found.valid])
+    expected = (middle + size[:, None] * torch.tensor([0.5, -1.0]))[:, None].expand(-1, 15, -1)
+    torch.testing.assert_close(chooser(maps_of(points), found, STRIDE).places_px[:, :, -1], expected)
+
+
+@torch.no_grad()
+def test_room_for_more_peaks_than_there_are_changes_nothing(points, found, chooser):
+    wide = PeakChooser(width=32, blocks=1, peaks=9).eval()
+    wide.load_state_dict(chooser.state_dict())
+    few, many = (each(maps_of(points), found, STRIDE).scores for each in (chooser, wide))
+    assert many[..., 4:-1].isinf().all()
+    torch.testing.assert_close(many[..., [0, 1, 2, 3, -1]], few)
+
+
+def test_the_field_between_two_tokens_is_the_same_either_way(chooser):
+    joins = torch.rand(2, len(LAYOUT.limbs), 4, 4, generator=torch.Generator().manual_seed(4))
+    fields = chooser._fields(joins)
+    assert torch.equal(fields, fields.mT)
+    fields = fields.unflatten(2, (15, 5)).unflatten(1, (15, 5))  # joint, peak; joint, peak
+    for limb, (a, b) in enumerate(LAYOUT.limbs):
+        assert torch.equal(fields[:, a, :4, b, :4], joins[:, limb])
+    assert fields.count_nonzero() == 2 * joins.numel()
+
+
+@torch.no_grad()
 def test_each_person_is_chosen_alone(points, found, chooser):
     """Whatever else the batch holds, in whatever order."""
     maps = maps_of(points)

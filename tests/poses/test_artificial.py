@@ -181,7 +181,9 @@ def test_who_sits_has_raised_thighs_bent_knees_and_parted_legs(generator):
         x, y, z = (limb / limb.norm(dim=-1, keepdim=True)).unbind(-1)
         return torch.acos(-z).rad2deg() * x.sign(), torch.atan(y / x).rad2deg()
 
-    (thigh, parted), (shin, aside) = (forward_and_aside(poses[:, b] - poses[:, a]) for a, b in ((hips, knees), (knees, ankles)))
+    (thigh, parted), (shin, aside) = (
+        forward_and_aside(poses[:, b] - poses[:, a]) for a, b in ((hips, knees), (knees, ankles))
+    )
     bent = thigh - shin
     assert thigh.mean().item() == pytest.approx(82.5, abs=2) and bent.mean().item() == pytest.approx(75, abs=2)
     assert bent.min() > -0.2 and bent.max() < 150.2  # no knee bends the other way

@@ -123,7 +123,15 @@ def test_what_a_limb_hides_lies_behind_it_and_beside_it_by_no_more_than_its_widt
     joints[0, 0] = torch.tensor([0.0, 0.0, 2000.0])
     joints[0, 0, SKELETON.index("head_top"), 0] = 200
     # where the ray meets the plane of the limb, and how far along it the joint is
-    behind = {(100, 40): 1.5, (100, 80): 1.5, (250, 0): 1.5, (300, 0): 1.5, (-80, 0): 1.5, (100, 0): 1.02, (100, 1): 1.05}
+    behind = {
+        (100, 40): 1.5,
+        (100, 80): 1.5,
+        (250, 0): 1.5,
+        (300, 0): 1.5,
+        (-80, 0): 1.5,
+        (100, 0): 1.02,
+        (100, 1): 1.05,
+    }
     joints[0, 1] = torch.tensor([0.0, 5000.0, 3000.0])
     for j, ((x, y), far) in enumerate(behind.items()):
         joints[0, 1, j] = far * torch.tensor([x, y, 2000.0])

@@ -90,7 +90,10 @@ def test_code_then_people_is_the_person(rotation, perspective, generator):
 
 def test_the_projection_is_the_one_asked_for(generator):
     joints = 300 * torch.randn(4, 15, 3, generator=generator) + torch.tensor([0.0, 0, 3000])
-    for perspective, expected in (("weak", CAMERA.project_weak(joints, SKELETON.root)), ("full", CAMERA.project(joints))):
+    for perspective, expected in (
+        ("weak", CAMERA.project_weak(joints, SKELETON.root)),
+        ("full", CAMERA.project(joints)),
+    ):
         assert torch.equal(representation(perspective=perspective).project(joints), expected)
 
 

@@ -167,7 +167,9 @@ def test_who_reads_the_scenes_right_has_nothing_to_reconstruct():
     stage, scenes, grid = knowing_stage()
     stage.network.h.forward = lambda v: grid
     terms = stage.reconstruction(scenes)
-    assert set(terms) == {f"recon_{name}" for name in ("maps", "pose", "canonical", "rotation", "points", "depth", "root")}
+    assert set(terms) == {
+        f"recon_{name}" for name in ("maps", "pose", "canonical", "rotation", "points", "depth", "root")
+    }
     assert all(term < 1e-3 for name, term in terms.items() if name != "recon_maps")
     # people far outside the picture are nothing to draw for
     far = scenes._replace(joints=scenes.joints + torch.tensor([1e6, 0.0, 0.0]))
@@ -190,7 +192,7 @@ def test_who_sees_what_the_teacher_sees_has_nothing_to_distil():
     network = stage.network
     points = network.representation.project(scenes.joints)
     stage.teacher.decode = lambda v: draw(points, scenes.drawn, MPOSE3D, (network.cells,) * 2, network.stride, 4.0)
-    k_q, visible, roots = stage.teacher_people(torch.zeros(2, 8, 32, 32))
+    _, visible, roots = stage.teacher_people(torch.zeros(2, 8, 32, 32))
     assert visible.any() and not visible[~roots.valid].any()
     terms = stage.distillation(torch.zeros(2, 8, 32, 32), grid)
     assert terms["distl"] < 2 / SIZE and terms["distl_root"] < 0.3  # to a pixel or two
@@ -379,7 +381,9 @@ def test_of_too_few_joints_nothing_is_learned_and_terms_are_weighed(lifting):
     wrong = right._replace(joints=1.2 * right.joints, joints_px=right.joints_px + 9, rotation=right.rotation.roll(1, 0))
     stage.network.forward = lambda *_: wrong
     terms = terms_of(stage, scenes)
-    assert terms["loss"].item() == pytest.approx(sum(weight * terms[name].item() for name, weight in stage.weights.items()))
+    assert terms["loss"].item() == pytest.approx(
+        sum(weight * terms[name].item() for name, weight in stage.weights.items())
+    )
     wrong.joints[0] = wrong.rotation[0] = wrong.joints_px[0] = 1e6
     assert terms_of(stage, scenes)["loss"].item() == pytest.approx(terms["loss"].item())
 
@@ -388,8 +392,8 @@ def test_who_has_too_few_joints_in_the_picture_is_not_scored(lifting):
     stage, scenes, _ = lifting
     scenes.drawn[0, 0, 3:] = False
     scored = []
-    stage.network.forward = lambda px, drawn, camera: scored.append(px) or People(
-        torch.zeros(len(px), 15, 3), px, None, None, None
+    stage.network.forward = lambda px, drawn, camera: (
+        scored.append(px) or People(torch.zeros(len(px), 15, 3), px, None, None, None)
     )
     terms_of(stage, scenes, "validation_step")
     assert len(scored[0]) == scenes.valid.sum() - 1
@@ -425,14 +429,16 @@ def choosing():
 def test_the_chooser_learns_from_annotated_joints_alone(choosing):
     stage, batch, scores = choosing
     terms = terms_of(stage, batch)
-    assert terms["choice"].item() == pytest.approx(math.log(3)) and terms["estimate"].item() == pytest.approx(0.5, rel=1e-4)
+    assert terms["choice"].item() == pytest.approx(math.log(3)) and terms["estimate"].item() == pytest.approx(
+        0.5, rel=1e-4
+    )
     assert terms["loss"].item() == pytest.approx(math.log(3) + 0.5, rel=1e-4)
+    places = stage.network.forward().places_px
     for choice, far_off in ((0, 0), (1, 1), (2, 1)):
         chosen = scores.clone()
         chosen[..., choice] = 1
-        stage.network.forward = lambda *_, chosen=chosen, places=stage.network.forward().places_px: Choice(
-            chosen, places, chosen
-        )
+        choice_of = Choice(chosen, places, chosen)
+        stage.network.forward = lambda *_, choice_of=choice_of: choice_of
         assert terms_of(stage, batch)["far_off"] == far_off
 
 
