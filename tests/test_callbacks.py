@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import EMAWeightAveraging
 
 from mpose3d.callbacks import MupotsScores, NetworkFile, Pictures
 from mpose3d.data.images import ImageFolderDataModule
 from mpose3d.data.mupots import MupotsDataModule
 from mpose3d.networks.cross_modal import CrossModalNetwork
+from mpose3d.networks.keypoint_lifter import KeypointLifter
 from mpose3d.representations.neural import People, Roots
 from mpose3d.skeleton import MUPOTS_17, SKELETON
 from tests.data.official_layouts import write_mupots, write_picture
@@ -30,6 +33,24 @@ def test_the_network_file_holds_what_was_trained(tmp_path):
     written = CrossModalNetwork.from_file(tmp_path / "network.safetensors")
     for key, value in stage.network.state_dict().items():
         assert torch.equal(written.state_dict()[key], value), key
+
+
+def test_the_network_file_holds_averaged_weights(tmp_path):
+    stage = tiny_stage("lifter")
+    averaging = EMAWeightAveraging(decay=0.5), NetworkFile()
+    trainer(tmp_path, *averaging, limit_val_batches=0).fit(stage, tiny_data("lifter"))
+    written = KeypointLifter.from_file(tmp_path / "network.safetensors").state_dict()
+    for key, value in stage.network.state_dict().items():
+        assert torch.equal(written[key], value), key
+
+
+@torch.no_grad()
+def test_pictures_of_scenes_are_those_of_what_reads_v_of_g():
+    stage, data = tiny_stage("phase1", network={"shared": False}), tiny_data("phase1")
+    data.setup()
+    stage.network.h.forward = None  # H is left to photographs
+    drawn = Pictures(images=1)._scenes(stage.eval(), data.scenes.make(1, torch.Generator().manual_seed(0)))
+    assert {name: len(pictures) for name, pictures in drawn.items()} == {"maps_in_and_out": 1, "people_in_and_out": 1}
 
 
 def test_pictures_of_both_pathways_are_written_where_there_is_no_board(tmp_path):
@@ -92,6 +113,13 @@ def test_people_are_scored_in_pixels_of_the_official_picture(tmp_path):
         for score in metric.compute().sequences.values():
             assert score.found == score.annotated > 0 and score.pck == 100 and score.mpjpe < 1
     assert asked == [0.7]
+    # of nobody found there is no figure of those who were
+    roots, logged = roots._replace(valid=batch.valid & False), {}
+    stage.log_dict = logged.update
+    scores.on_test_start(run, stage)
+    scores.on_test_batch_end(run, stage, None, batch, 0)
+    scores.on_test_epoch_end(run, stage)
+    assert logged["mupots/all/pck"] == 0 and all(math.isfinite(value) for value in logged.values())
 
 
 def test_official_scores_are_of_one_process(tmp_path, monkeypatch):

@@ -26,7 +26,9 @@ def test_what_g_makes_is_read_by_h_prime():
     network.h.forward = lambda v: grid_of(network, 0.9)
     network.h_prime.forward = lambda v: grid_of(network, 0.9, 0.8)
     assert network(v).roots.valid.sum() == 1 and network(v, of_g=True).roots.valid.sum() == 2
-    assert tiny_network().h_of_g is not network.h_of_g
+    # without an H' of its own, by H; and without Psi, no prior is asked for
+    plain = tiny_network(direct=True, prior="nowhere.ckpt")
+    assert plain.h_of_g is plain.h
 
 
 def test_roots_are_as_many_and_as_sure_as_asked_for():
