@@ -55,6 +55,10 @@ CHOICES = {"near": 500.0, "far": 9000.0, "rotation": "6d", "perspective": "full"
 @pytest.mark.parametrize("form", [{}, {"fine": True, "shared": False}, {"direct": True}])
 def test_a_file_gives_the_same_network(form, tmp_path):
     network = tiny_network(**CHOICES, **form, h_blocks=2, g_width=6)
+    smaller = tiny_network(**CHOICES, **form)
+    for part in ("g", "h"):
+        sizes = [sum(p.numel() for p in getattr(each, part).parameters()) for each in (network, smaller)]
+        assert sizes[0] > sizes[1], part
     representation = network.representation
     assert representation.camera == Camera.for_image(32, 32, 1.3)
     assert representation.grid == (8 if "fine" in form else 4)

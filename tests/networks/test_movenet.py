@@ -448,9 +448,9 @@ class Shown(MoveNet):
 
 def test_a_small_reading_averages_areas_and_a_person_is_as_sure_as_all_joints(body):
     network = Shown(max_people=1, scales=(0.25,)).eval()
-    network((torch.arange(256) % 2).float().expand(1, 3, 256, 256))
+    network(torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(0)))
     assert network.image.shape == (1, 3, 64, 64)
-    torch.testing.assert_close(network.image[..., 2:-2], torch.full((1, 3, 64, 60), 0.5), atol=0.01, rtol=0)
+    assert network.image.std() < 12**-0.5 / 4  # of 16 pixels or more each
     assert network.score(reading(body, joints=5)).tolist() == [[pytest.approx(5 / 17), 0, 0, 0]]
     with pytest.raises(ValueError, match="0 people are none"):
         MoveNet(max_people=0)
