@@ -250,6 +250,7 @@ def test_s_is_pulled_to_its_own_second_reading_and_the_second_reading_to_it():
     direct = slope()
     assert direct.any() and (whole - direct).abs().max() > 0.1 * direct.abs().max()
     # where people are found is not what it is about
+    stage.network.encode = encode
     beside = held._replace(offset=held.offset.clone().requires_grad_())
     (of_places,) = torch.autograd.grad(stage.self_supervision(beside)["ss"], beside.offset, allow_unused=True)
     assert of_places is None
