@@ -270,6 +270,17 @@ class TestCommand:
         np.testing.assert_allclose(person["root_px"], joints[1, PELVIS], atol=0.02)
         assert read_picture_people(out / "nobody.json").px.shape == (0, 15, 2)
 
+    def test_unsure_joints_are_left_out_and_scores_are_those_of_who_is_lifted(self, lifter, tmp_path: Path):
+        joints = np.concatenate([people(3).numpy(), np.full((3, 15, 1), 0.8)], axis=2)
+        joints[0, :, 2], joints[1, 5, 2], joints[2, :, 2] = 0.1, 0.1, 0.6
+        path = save(tmp_path / "k.npz", {"a/px": joints})
+        flags = ["--weights", str(tmp_path / "lifter.safetensors"), "--size", "640", "480", "--threshold", "0.3"]
+        assert main(["lift", str(path), "--out", str(tmp_path / "out"), *flags]) == 0
+        one, other = json.loads((tmp_path / "out" / "a.json").read_text())["people"]
+        assert (one["score"], other["score"]) == pytest.approx((0.8, 0.6))
+        np.testing.assert_allclose(other["joints_px"], joints[2, :, :2], atol=0.02)
+        assert np.abs(np.array(one["joints_px"]) - joints[1, :, :2]).max(1).argmax() == 5  # by projection
+
     def test_who_is_left_out_is_named(self, network, tmp_path: Path, capsys):
         joints = people(4).numpy()
         joints[1, 3:] = np.nan
