@@ -169,6 +169,9 @@ def test_matching_counts_joints_2_to_14_below_40_px_in_x_and_in_y() -> None:
         assert (match_people(annotated, ok, predicted, ok).item() == 0) is matched
     # a joint at (0, 0) is absent
     assert match_people(torch.zeros(1, 1, 17, 2), ok, torch.zeros(1, 1, 17, 2), ok).item() == -1
+    # and one on the border is there
+    border = torch.tensor([0.0, 500.0]).expand(1, 1, 17, 2)
+    assert match_people(border, ok, border, ok).item() == 0
 
 
 def test_order_of_annotated_people_changes_nothing_where_they_are_apart() -> None:
