@@ -46,7 +46,7 @@ _SURER = 0.65
 
 # A joint outside the picture is given a place near the border all the same: this part of the side of the person's box
 # away, and not sure. Of such joints COCO's annotators saw a quarter, of others as unsure half (docs/teachers.md).
-_AT_BORDER = 0.2
+_AT_BORDER = 0.15
 _SURE = 0.3
 
 
