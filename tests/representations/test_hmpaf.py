@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
+from mpose3d.representations import hmpaf
 from mpose3d.representations.hmpaf import HMPAF, _largest_near, draw, limb_integrals, parse, peaks, select_supplied
 from mpose3d.skeleton import COCO_17, COCO_18, MPI_15, MPOSE3D, Layout
 
@@ -293,8 +294,8 @@ def test_empty_maps_have_no_people():
     assert parse(HMPAF(empty.heatmaps + 1, empty.pafs), MPOSE3D).valid.shape == (2, 0)
 
 
-def test_what_parse_is_asked_for(generator):
-    """Faint, broken and partial people come or stay away as its arguments say."""
+def test_what_parse_is_asked_for(monkeypatch):
+    """Faint, broken and partial people come or stay away as its constants say."""
     points = figures(MPOSE3D, 3, seed=0)[None]
     visible = all_visible(points)
     visible[0, 0, 4:] = False  # four joints, and three limbs between them
@@ -303,18 +304,21 @@ def test_what_parse_is_asked_for(generator):
     maps = draw(points, visible, MPOSE3D, (46, 46), amplitude=amplitude)
     head = [points[0, p, 0] for p in range(3)]
 
-    def found(**arguments) -> list[bool]:
-        people = parse(maps, MPOSE3D, **arguments)
+    def found(threshold: float = 0.1, **constants) -> list[bool]:
+        with monkeypatch.context() as changed:
+            for name, value in constants.items():
+                changed.setattr(hmpaf, name, value)
+            people = parse(maps, MPOSE3D, threshold=threshold)
         near = (people.points[:, :, None, 0] - torch.stack(head)).norm(dim=-1) < STRIDE
         return (near & people.visible[..., :1]).any(1)[0].tolist()
 
     assert found() == [True, False, True]
-    assert found(min_score=0.1) == [True, True, True]
-    assert found(min_score=0.1, threshold=0.2) == [True, False, True]
-    assert found(min_joints=5) == [False, False, True]
-    assert found(limb_threshold=0.999) == [False, False, False]
-    assert int(parse(maps, MPOSE3D, max_people=1).valid.sum()) <= 1
-    exact = parse(maps, MPOSE3D, upsample=1)
+    assert found(_LEAST_HEIGHT=0.1) == [True, True, True]
+    assert found(_LEAST_HEIGHT=0.1, threshold=0.2) == [True, False, True]
+    assert found(_FEWEST_JOINTS=5) == [False, False, True]
+    assert found(_FIELD=0.999) == [False, False, False]
+    monkeypatch.setattr(hmpaf, "_ENLARGED", 1)
+    exact = parse(maps, MPOSE3D)
     off = (exact.points[0, 0] - points[0, 2])[exact.visible[0, 0]]
     assert off.abs().max() < 0.01  # of Gaussians as they were drawn
 
@@ -332,11 +336,12 @@ def test_of_two_peaks_on_one_limb_the_higher_is_the_joint():
     torch.testing.assert_close(found.points[0, 0, wrist], points[0, wrist], rtol=0, atol=STRIDE / 2)
 
 
-def test_peaks_of_gaussians_are_exact_and_stay_on_the_map(generator):
+def test_peaks_of_gaussians_are_exact_and_stay_on_the_map(generator, monkeypatch):
+    monkeypatch.setattr(hmpaf, "_ENLARGED", 1)
     places = 1 + 10 * torch.rand(1, 5, 2, generator=generator)
     places[0, :2] = torch.tensor([[-0.4, 5.2], [6.3, 11.4]])  # beyond the first column, and the last row
     x, y = (torch.exp(-((torch.arange(12) - places[..., axis, None]) ** 2) / 2) for axis in (0, 1))
-    cells, heights = peaks(y[..., :, None] * x[..., None, :], 0.1, 4, upsample=1)
+    cells, heights = peaks(y[..., :, None] * x[..., None, :], 0.1, 4)
     assert (heights > 0).sum(-1).tolist() == [[1] * 5]
     torch.testing.assert_close(cells[0, 2:, 0], places[0, 2:], atol=1e-4, rtol=0)
     torch.testing.assert_close(cells[0, :2, 0], torch.tensor([[0.0, 5.2], [6.3, 11.0]]), atol=1e-4, rtol=0)

@@ -26,7 +26,7 @@ from mpose3d.poses.intersection import self_intersection
 from mpose3d.poses.scenes import Scenes
 from mpose3d.representations.hmpaf import HMPAF, People2D, draw
 from mpose3d.representations.neural import NeuralGrid, People
-from mpose3d.sample import LabelledPhotographs, Photographs, RenderedScenes
+from mpose3d.sample import LabelledPhotographs, Photographs, PicturedScenes
 from mpose3d.skeleton import MPOSE3D, SKELETON
 from mpose3d.stages.base import Stage
 from mpose3d.stages.cross_modal import CrossModalStage, LossWeights, scene_errors
@@ -268,7 +268,9 @@ def test_only_who_was_found_is_drawn_again():
 
 def test_terms_are_weighed():
     stage = tiny_stage("phase1", weights=LossWeights(distl=3.0, recon_depth=0.5))
-    assert stage.total({"distl": torch.tensor(2.0), "recon_depth": torch.tensor(4.0), "ss": torch.tensor(1.0)}) == 9
+    stage.log_terms = lambda *_: None
+    terms = {"distl": torch.tensor(2.0), "recon_depth": torch.tensor(4.0), "ss": torch.tensor(1.0)}
+    assert stage.training_loss(terms, 1) == 9
 
 
 def test_errors_of_scenes_are_root_relative_and_roots_are_found_within_a_cell():
@@ -292,7 +294,7 @@ def test_every_kind_of_batch_is_scored_by_its_own_name():
     stage.network.h.forward = lambda v: grid
     image = torch.rand(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
     stage.eval()
-    for batch in (scenes, RenderedScenes(image, scenes), Photographs(image, torch.arange(2))):
+    for batch in (scenes, PicturedScenes(image, scenes), Photographs(image, torch.arange(2))):
         stage.validation_step(batch, 0)
         stage.test_step(batch, 0)
     kinds = ("scenes", "rendered", "photographs")
@@ -304,8 +306,8 @@ def test_every_kind_of_batch_is_scored_by_its_own_name():
     ("name", "pathways"),
     [
         ("distill", {"distillation"}),
-        ("phase1", {"distillation", "reconstruction", "self_supervision"}),
-        ("phase2", {"reconstruction", "self_supervision"}),
+        ("phase1", {"distillation", "reconstruction", "self_supervision", "supervision"}),
+        ("phase2", {"reconstruction", "self_supervision", "supervision"}),
     ],
 )
 def test_a_stage_learns_from_its_own_pathways(name, pathways):
@@ -316,11 +318,12 @@ def test_a_stage_learns_from_its_own_pathways(name, pathways):
         "scenes": data.scenes.make(0, generator), "photographs": data.photographs.make(0, generator)
     }  # fmt: skip
     names = {"distillation": "distl", "reconstruction": "recon_pose", "self_supervision": "ss"}
+    names |= {"supervision": "paired_pose"}
     for pathway, term in names.items():
         setattr(stage, pathway, lambda *_, term=term: {term: torch.ones((), requires_grad=True)})
     terms = terms_of(stage, batch)
     assert set(terms) == {names[pathway] for pathway in pathways} | {"loss"}
-    assert terms["loss"] == stage.total({name: term for name, term in terms.items() if name != "loss"})
+    assert terms["loss"] == stage.training_loss({name: term for name, term in terms.items() if name != "loss"}, 1)
 
 
 # the lifter ----------------------------------------------------------------------------------------------------------
