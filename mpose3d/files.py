@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files: written whole or not at all, and read with one line for people where they are not what they should be."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import numpy as np
+from numpy.lib.npyio import NpzFile
 
 
 @contextmanager
@@ -23,6 +26,44 @@ def whole_or_none(path: str | Path) -> Iterator[Path]:
         unfinished.replace(path)
     finally:
         _remove(unfinished)
+
+
+@contextmanager
+def reading(path: str | Path, what: str) -> Iterator[None]:
+    """Whatever goes wrong with the content of a file is told as "PATH: not WHAT (why)".
+
+    Args:
+        path: the file.
+        what: what it should be, with an article: "an npz of keypoints".
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: something was raised inside, other than that another file or a package is missing.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such file; expected {what}")
+    try:
+        yield
+    except (FileNotFoundError, ImportError):
+        raise
+    except Exception as error:  # damaged files raise nearly anything
+        # a `KeyError` alone would only name what is missing
+        why = f"no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
+        raise ValueError(f"{path}: not {what} ({why.strip().splitlines()[0]})") from error
+
+
+@contextmanager
+def open_npz(path: str | Path, what: str) -> Iterator[NpzFile]:
+    """The arrays of an npz file, without code hidden in them; raises as `reading`."""
+    with reading(path, what):
+        content = np.load(path, allow_pickle=False)
+        if not isinstance(content, NpzFile):
+            raise ValueError("a single array, expected an npz")
+        with content:
+            try:
+                yield content
+            except KeyError as error:
+                raise ValueError(error.args[0]) from error  # NumPy says it in a sentence
 
 
 def _remove(path: Path) -> None:

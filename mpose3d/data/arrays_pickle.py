@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from mpose3d.files import reading
+
 # what NumPy's own arrays and scalars reduce to, under the names of NumPy 1 and 2
 _RECONSTRUCT = np.empty(0).__reduce__()[0]
 _SCALAR = np.float64(0).__reduce__()[0]
@@ -40,10 +42,5 @@ def read_arrays_pickle(path: Path) -> Any:
         FileNotFoundError: no such file.
         ValueError: truncated, not a pickle, or it refers to any other class or function.
     """
-    try:
-        with open(path, "rb") as handle:
-            return _ArrayUnpickler(handle, encoding="latin1").load()
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file") from None
-    except Exception as error:  # damaged pickles raise nearly anything
-        raise ValueError(f"{path}: not read ({error or type(error).__name__})") from error
+    with reading(path, "a readable pickle of arrays"), open(path, "rb") as handle:
+        return _ArrayUnpickler(handle, encoding="latin1").load()

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mpose3d.files import reading
+
 # Joint -> marker sets, the first set that the file has is averaged. Modelled joint centres (Plug-in Gait output)
 # come first, then markers on both sides of the joint, then the one on its outside.
 _MARKERS = {
@@ -39,17 +41,14 @@ def read_c3d(path: Path) -> dict[str, np.ndarray]:
         import c3d
     except ImportError as error:
         raise ImportError(f"{path}: reading C3D needs the package c3d: pip install 'mpose3d[mocap]'") from error
-    try:
-        with open(path, "rb") as handle, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about force plates, which nobody asked for
-            reader = c3d.Reader(handle)
-            labels = [_plain(label) for label in reader.point_labels]
-            unit = reader.get("POINT:UNITS")
-            unit = unit.string_value.strip().lower() if unit is not None else "none stated"
-            # (T, markers, 5): x, y, z, residual (negative where hidden), cameras
-            frames = np.stack([points for _, points, _ in reader.read_frames()])
-    except Exception as error:  # the reader raises nearly anything on damaged files, struct.error among it
-        raise ValueError(f"{path}: not a readable C3D file ({type(error).__name__}: {error})") from error
+    with reading(path, "a readable C3D file"), open(path, "rb") as handle, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about force plates, which nobody asked for
+        reader = c3d.Reader(handle)
+        labels = [_plain(label) for label in reader.point_labels]
+        unit = reader.get("POINT:UNITS")
+        unit = unit.string_value.strip().lower() if unit is not None else "none stated"
+        # (T, markers, 5): x, y, z, residual (negative where hidden), cameras
+        frames = np.stack([points for _, points, _ in reader.read_frames()])
     subjects = sorted({label.strip().partition(":")[0] for label in reader.point_labels if ":" in label})
     if len(subjects) > 1:
         raise ValueError(f"{path}: markers of several subjects ({', '.join(subjects)}): give each a file of its own")

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from mpose3d.data.augmentation import Augmentation, compose
 from mpose3d.data.epochs import StreamLoader
 from mpose3d.data.letterbox import Letterbox, read_picture, to_tensor
-from mpose3d.errors import reason
+from mpose3d.files import reading
 from mpose3d.sample import LabelledPhotographs
 from mpose3d.skeleton import COCO_17, Layout, find_layout
 
@@ -52,11 +52,7 @@ def read_annotations(annotations: Path | str, images: Path | str) -> list[CocoIm
         ValueError: not COCO keypoints JSON.
     """
     annotations, images = Path(annotations), Path(images)
-    if not annotations.is_file():
-        raise FileNotFoundError(f"{annotations}: no such annotation file of COCO keypoints")
-    if not images.is_dir():
-        raise FileNotFoundError(f"{images}: no such folder of COCO images")
-    try:
+    with reading(annotations, "COCO keypoints JSON"):
         content = json.loads(annotations.read_text())
         files = {entry["id"]: entry["file_name"] for entry in content["images"]}
         people: dict[int, list[dict]] = defaultdict(list)
@@ -69,9 +65,9 @@ def read_annotations(annotations: Path | str, images: Path | str) -> list[CocoIm
                 raise ValueError(f"annotation {person['id']} has not {len(COCO_17)} keypoints and a box")
             people[person["image_id"]].append(person)
         labelled = {i: p for i, p in people.items() if any(_has_keypoints(person) for person in p)}
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{annotations}: not COCO keypoints JSON ({reason(error)})") from error
 
+    if not images.is_dir():
+        raise FileNotFoundError(f"{images}: no such folder of COCO images")
     present = {path.name for path in images.iterdir()}
     missing = [files[i] for i in labelled if files[i] not in present]
     if missing:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from mpose3d.data.letterbox import IMAGE_SUFFIXES
 from mpose3d.data.mupots import official_size
-from mpose3d.errors import reason
+from mpose3d.files import open_npz, reading
 from mpose3d.skeleton import COCO_17, MIDPOINTS, MUPOTS_17, SKELETON, Layout, find_layout
 
 # What so many joints are where nothing else is said; 17 are COCO's in a COCO file, and ambiguous in an npz.
@@ -171,16 +170,11 @@ def _read_images(path: Path) -> tuple[_Images, _Images]:
 
     The name is that without folder, unless several images have the same.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file of COCO images")
-    content = _read_json(path)
-    try:
+    with reading(path, "a COCO JSON of images"):
         entries = [
             (str(image["id"]), _without_suffix(image["file_name"]), (int(image["width"]), int(image["height"])))
-            for image in content["images"]
+            for image in json.loads(path.read_text())["images"]
         ]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: not a COCO JSON of images ({reason(error)})") from error
     bare = Counter(Path(given).name for _, given, _ in entries)
     by_id, by_name = {}, {}
     for number, given, size in entries:
@@ -195,13 +189,11 @@ def _read_images(path: Path) -> tuple[_Images, _Images]:
 
 def _read_coco(content: list, path: Path, layout: Layout | None, threshold: float) -> list[PictureKeypoints]:
     people: dict[str, list[dict]] = defaultdict(list)
-    try:
+    with reading(path, "a list of COCO results"):
         for person in content:
             people[str(person["image_id"])].append(person)
         arrays = {name: _people([person["keypoints"] for person in group]) for name, group in people.items()}
         scores = {name: [float(person.get("score", math.nan)) for person in group] for name, group in people.items()}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{path}: not a list of COCO results ({reason(error)})") from error
     pictures = [
         _picture(_without_suffix(name), array, f"{path}: image {name}", layout, _COCO_BY_COUNT, threshold, scores[name])
         for name, array in arrays.items()
@@ -223,33 +215,24 @@ def _read_openpose_folder(folder: Path, layout: Layout | None, threshold: float)
 
 
 def _read_openpose(content: Any, path: Path, layout: Layout | None, threshold: float) -> PictureKeypoints:
-    try:
+    with reading(path, "OpenPose JSON, nor a list of COCO results"):
         array = _people([person["pose_keypoints_2d"] for person in content["people"]])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: neither OpenPose JSON nor a list of COCO results ({reason(error)})") from error
     name = path.stem.removesuffix(_OPENPOSE_SUFFIX)
     return _picture(name, array, str(path), layout, _OPENPOSE_BY_COUNT, threshold)
 
 
 def _read_npz(path: Path, layout: Layout | None, threshold: float) -> list[PictureKeypoints]:
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            if isinstance(content, np.ndarray):
-                raise ValueError("a single array, expected an npz")
-            keys = [key for key in content.files if re.fullmatch(r".+/px", key)]
-            arrays = {key.removesuffix("/px"): content[key].astype(np.float64) for key in keys}
-    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: not an npz of keypoints ({error})") from error
+    with open_npz(path, "an npz of keypoints") as content:
+        keys = [key for key in content.files if re.fullmatch(r".+/px", key)]
+        arrays = {key.removesuffix("/px"): content[key].astype(np.float64) for key in keys}
     if not arrays:
         raise ValueError(f"{path}: no key like TS1_img_000000/px in this npz")
     return [_picture(name, array, f"{path}: {name}/px", layout, _BY_COUNT, threshold) for name, array in arrays.items()]
 
 
 def _read_json(path: Path) -> Any:
-    try:
+    with reading(path, "a JSON file, nor an .npz"):
         return json.loads(path.read_text())
-    except ValueError as error:  # of the text's encoding too
-        raise ValueError(f"{path}: not a JSON file, nor an .npz ({error})") from error
 
 
 def _people(flat: list[list[float]]) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from mpose3d.data.acclaim import read_amc
 from mpose3d.data.bvh import read_bvh
 from mpose3d.data.c3d_markers import read_c3d
 from mpose3d.data.smpl import smpl_joints
+from mpose3d.files import open_npz
 from mpose3d.skeleton import MPOSE3D, SKELETON, SMPL_24, find_layout
 
 SUFFIXES = (".npz", ".bvh", ".c3d", ".amc")
@@ -138,19 +138,14 @@ def split_clips(
 
 
 def _read_npz(file: Path, prefix: str, layout_name: str, body_models: Path | str | None) -> dict[str, Tensor]:
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            keys = set(archive.files)
-            if {"poses", "trans"} <= keys:
-                return {prefix: _amass(archive, Path(body_models) if body_models else None)}
-            whole = "joints" if "joints" in keys else None  # the one array that is the whole file
-            if whole is None and "poses" in keys and archive["poses"].shape[1:] == (len(SKELETON), 3):
-                whole, layout_name = "poses", MPOSE3D.name
-            arrays = {key: archive[key] for key in ([whole] if whole else sorted(keys))}
-    except (zipfile.BadZipFile, EOFError, KeyError, OSError, ValueError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
-        raise ValueError(f"{file}: not a readable npz file ({error})") from error
+    with open_npz(file, "a readable npz file") as archive:
+        keys = set(archive.files)
+        if {"poses", "trans"} <= keys:
+            return {prefix: _amass(archive, Path(body_models) if body_models else None)}
+        whole = "joints" if "joints" in keys else None  # the one array that is the whole file
+        if whole is None and "poses" in keys and archive["poses"].shape[1:] == (len(SKELETON), 3):
+            whole, layout_name = "poses", MPOSE3D.name
+        arrays = {key: archive[key] for key in ([whole] if whole else sorted(keys))}
     layout = find_layout(layout_name)
     clips = {}
     for key, array in arrays.items():

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mpose3d.data.annotated import AnnotatedDataModule, AnnotatedFrames, choose
+from mpose3d.files import reading
 from mpose3d.skeleton import MUPOTS_17
 
 _FIELDS = {"annot2": 2, "annot3": 3, "univ_annot3": 3}
@@ -113,10 +114,8 @@ def _read_cells(path: Path, variable: str) -> np.ndarray:
         # MATLAB 7.3 writes HDF5 behind its 512 byte header
         if handle.read(128)[:19] == b"MATLAB 7.3 MAT-file":
             return _read_cells_hdf5(path, variable)
-    try:
+    with reading(path, "a readable .mat file, truncated?"):
         contents = scipy.io.loadmat(path, variable_names=[variable])
-    except Exception as error:  # scipy raises many kinds on damaged files, zlib.error and TypeError among them
-        raise ValueError(f"{path}: not a readable .mat file, truncated? ({error})") from error
     if variable not in contents:
         found = ", ".join(name for name, *_ in scipy.io.whosmat(path))
         raise ValueError(f"{path}: has {found or 'nothing'}, expected {variable}")
@@ -134,18 +133,15 @@ def _read_cells_hdf5(path: Path, variable: str) -> np.ndarray:
         import h5py
     except ImportError as error:
         raise ImportError(f"{path}: a MATLAB 7.3 file needs the package h5py: pip install h5py") from error
-    try:
-        with h5py.File(path) as file:
-            if variable not in file:
-                raise ValueError(f"has {', '.join(file)}, expected {variable}")
-            # HDF5 holds MATLAB's columns as rows
-            references = file[variable][()].T
-            cells = np.empty(references.shape, dtype=object)
-            for at, reference in np.ndenumerate(references):
-                item = file[reference]
-                cells[at] = {k: v[()].T for k, v in item.items()} if isinstance(item, h5py.Group) else item[()].T
-    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{path}: not a readable MuPoTS-3D .mat file ({error})") from error
+    with reading(path, "a readable MuPoTS-3D .mat file"), h5py.File(path) as file:
+        if variable not in file:
+            raise ValueError(f"has {', '.join(file)}, expected {variable}")
+        # HDF5 holds MATLAB's columns as rows
+        references = file[variable][()].T
+        cells = np.empty(references.shape, dtype=object)
+        for at, reference in np.ndenumerate(references):
+            item = file[reference]
+            cells[at] = {k: v[()].T for k, v in item.items()} if isinstance(item, h5py.Group) else item[()].T
     return cells
 
 

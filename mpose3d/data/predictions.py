@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import zipfile
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from mpose3d.data.arrays_pickle import read_arrays_pickle
 from mpose3d.data.mupots import official_size
-from mpose3d.errors import reason
+from mpose3d.files import open_npz, reading
 from mpose3d.skeleton import LSP_14, MUPOTS_17, SKELETON, SMPL_24
 
 # A neck this close (mm, median) to the midpoint of the shoulders is ours; that of MuPoTS-3D lies 59 mm above it.
@@ -60,7 +59,7 @@ def read_picture_people(path: Path | str) -> PicturePeople:
         ValueError: another format, another number of joints, NaN.
     """
     path = Path(path)
-    try:
+    with reading(path, "the JSON of `mpose3d infer`"):
         content = json.loads(path.read_text())
         size, people = content["size"], content["people"]
         names = content.get("skeleton", {}).get("names", list(SKELETON.names))
@@ -71,10 +70,6 @@ def read_picture_people(path: Path | str) -> PicturePeople:
         # an empty list has no joints to count
         px = np.array(joints_px, dtype=np.float64).reshape(len(people), -1 if people else len(SKELETON), 2)
         mm = np.array([person["joints_mm"] for person in people] if with_mm else [], dtype=np.float64)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file of predictions") from None
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{path}: not the JSON of `mpose3d infer` ({reason(error)})") from error
     joints = len(SKELETON)
     if list(names) != list(SKELETON.names):
         raise ValueError(f"{path}: joints {names}, expected {list(SKELETON.names)}")
@@ -151,17 +146,12 @@ def _read_mupots_folder(folder: Path, name: str) -> _Frames:
 
 def _read_mupots_npz(path: Path) -> dict[str, _Frames]:
     arrays: dict[tuple[str, int], dict[str, Tensor]] = defaultdict(dict)
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            if isinstance(content, np.ndarray):
-                raise ValueError("a single array, expected an npz")
-            for key in content.files:
-                match = _NPZ_KEY.fullmatch(key)
-                if match is None:
-                    raise ValueError(f"key {key!r}, expected keys like TS1_img_000000/px and TS1_img_000000/mm")
-                arrays[match[1], int(match[2])][match[3]] = torch.from_numpy(content[key].astype(np.float64))
-    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: not an npz of predictions ({error})") from error
+    with open_npz(path, "an npz of predictions") as content:
+        for key in content.files:
+            match = _NPZ_KEY.fullmatch(key)
+            if match is None:
+                raise ValueError(f"key {key!r}, expected keys like TS1_img_000000/px and TS1_img_000000/mm")
+            arrays[match[1], int(match[2])][match[3]] = torch.from_numpy(content[key].astype(np.float64))
 
     joints = {array.shape[1] for pair in arrays.values() for array in pair.values() if array.ndim == 3}
     if len(joints) > 1 or not joints <= {len(MUPOTS_17), len(SKELETON)}:
@@ -223,13 +213,10 @@ def read_threedpw_people(
         array, unit = content["jointPositions"], 1000.0
     elif path.is_file():
         label, unit = f"{path}: {sequence}/mm", 1.0
-        try:
-            with np.load(path, allow_pickle=False) as content:
-                array = content[f"{sequence}/mm"]
-        except KeyError:
-            raise FileNotFoundError(f"{path}: no {sequence}/mm, yet its annotation is given") from None
-        except (OSError, EOFError, ValueError, TypeError, IndexError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path}: not an npz of predictions ({error})") from error
+        with open_npz(path, "an npz of predictions") as content:
+            if f"{sequence}/mm" not in content:
+                raise FileNotFoundError(f"{path}: no {sequence}/mm, yet its annotation is given")
+            array = content[f"{sequence}/mm"]
     else:
         raise FileNotFoundError(f"{path}: no such file or folder of predictions")
     try:

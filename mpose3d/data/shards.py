@@ -18,7 +18,7 @@ from typing import NamedTuple
 from rich.progress import track
 
 from mpose3d.data.letterbox import IMAGE_SUFFIXES, check_header
-from mpose3d.files import whole_or_none
+from mpose3d.files import reading, whole_or_none
 
 #: name of the index in a packed folder
 INDEX = "shards.json"
@@ -138,11 +138,9 @@ def members(shard: Path) -> list[Member]:
 
 @cache
 def _index(path: Path, written: int) -> dict[str, list[Member]]:
-    try:
+    with reading(path, "an index of tar files: pack the folder again"):
         content = json.loads(path.read_text())
         return {name: [Member(*member) for member in found] for name, found in content["shards"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: not an index of tar files; pack the folder again") from error
 
 
 def read_member(shard: Path, offset: int, size: int) -> bytes:

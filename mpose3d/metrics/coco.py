@@ -8,7 +8,7 @@ import json
 import math
 from pathlib import Path
 
-from mpose3d.errors import reason
+from mpose3d.files import reading
 from mpose3d.skeleton import COCO_17
 
 _NAMES = ("AP", "AP50", "AP75", "AP_medium", "AP_large", "AR", "AR50", "AR75", "AR_medium", "AR_large")
@@ -62,19 +62,17 @@ def oks_average_precision(annotations: Path | str, results: Path | str) -> dict[
 
 def read_annotations(path: Path) -> dict:
     """Checked content of `person_keypoints_*.json`; raises as `oks_average_precision`."""
-    content = _read_json(path, "COCO keypoint annotations")
-    if not isinstance(content, dict) or not {"images", "annotations", "categories"} <= content.keys():
-        raise ValueError(f"{path}: not COCO annotations: expected images, annotations and categories")
-    try:
+    with reading(path, "COCO annotations"):
+        content = json.loads(path.read_text())
+        if not isinstance(content, dict) or not {"images", "annotations", "categories"} <= content.keys():
+            raise ValueError("expected images, annotations and categories")
         images = {image["id"] for image in content["images"]}
         for person in content["annotations"]:
             number = person["id"]
             if person["image_id"] not in images:
-                raise ValueError(f"{path}: annotation {number} is of image {person['image_id']}, which is not listed")
+                raise ValueError(f"annotation {number} is of image {person['image_id']}, which is not listed")
             if len(person.get("keypoints", ())) != 3 * len(COCO_17):
-                raise ValueError(f"{path}: annotation {number} has not {len(COCO_17)} keypoints")
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{path}: not COCO annotations ({reason(error)})") from error
+                raise ValueError(f"annotation {number} has not {len(COCO_17)} keypoints")
     return content
 
 
@@ -86,7 +84,8 @@ def needs(entry: dict, fields: set[str], what: str) -> None:
 
 
 def _read_results(path: Path, images: set[int], categories: set[int], annotations: Path) -> list[dict]:
-    people = _read_json(path, "COCO keypoint results")
+    with reading(path, "COCO results"):
+        people = json.loads(path.read_text())
     if not isinstance(people, list):
         raise ValueError(f"{path}: not COCO results: expected a list of detections")
     wanted = {"image_id", "category_id", "keypoints", "score"}
@@ -110,12 +109,3 @@ def _read_results(path: Path, images: set[int], categories: set[int], annotation
         if not all(isinstance(value, int | float) and math.isfinite(value) for value in numbers):
             raise ValueError(f"{path}: detection {number} holds what is no finite number")
     return people
-
-
-def _read_json(path: Path, what: str) -> object:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file of {what}")
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON ({error})") from error

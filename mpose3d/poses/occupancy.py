@@ -9,7 +9,6 @@ bins is occupied where some real pose comes close to both. Left limbs mirror rig
 from __future__ import annotations
 
 import math
-import zipfile
 from pathlib import Path
 from typing import Self
 
@@ -18,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mpose3d.files import whole_or_none
+from mpose3d.files import open_npz, whole_or_none
 from mpose3d.geometry.kinematics import limb_directions, mirrored
 from mpose3d.geometry.precision import full_precision
 from mpose3d.skeleton import SKELETON
@@ -84,15 +83,8 @@ class PoseOccupancy:
         Raises:
             FileNotFoundError, ValueError: one line that names the file.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such file of occupancy; `mpose3d prior occupancy` makes one")
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                return cls(torch.from_numpy(archive["occupied"]))
-        except (zipfile.BadZipFile, EOFError, KeyError, OSError, TypeError, ValueError) as error:
-            reason = f"not a file of occupancy ({error}); `mpose3d prior occupancy` makes one"
-            raise ValueError(f"{path}: {reason}") from error
+        with open_npz(path, "a file of occupancy, which `mpose3d prior occupancy` makes") as archive:
+            return cls(torch.from_numpy(archive["occupied"]))
 
     def save(self, path: str | Path) -> None:
         """Write the table as npz, whole or not at all."""

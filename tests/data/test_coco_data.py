@@ -151,7 +151,7 @@ def test_malformed_annotations(coco_root: Path, content: str, message: str) -> N
 
 
 def test_absent_files_and_layouts(coco_root: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"person_keypoints_test2017\.json: no such annotation file"):
+    with pytest.raises(FileNotFoundError, match=r"person_keypoints_test2017\.json: no such file"):
         CocoDataModule(str(coco_root), train="test2017").setup("fit")
     with pytest.raises(ValueError, match="unknown layout 'coco', known are mpose3d, "):
         CocoDataModule(str(coco_root), layout="coco")

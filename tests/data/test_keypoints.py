@@ -274,10 +274,10 @@ class TestBadFiles:
             ("[{", "not a JSON file"),
             (
                 {"people": [{"keypoints": []}]},
-                "neither OpenPose JSON nor a list of COCO results (no 'pose_keypoints_2d')",
+                "not OpenPose JSON, nor a list of COCO results (no 'pose_keypoints_2d')",
             ),
-            ({"annotations": []}, "neither OpenPose JSON nor"),
-            ("3", "neither OpenPose JSON nor"),
+            ({"annotations": []}, "not OpenPose JSON, nor"),
+            ("3", "not OpenPose JSON, nor"),
             ([3], "not a list of COCO results"),
             ([{"image_id": 1}], "not a list of COCO results (no 'keypoints')"),
             ([{"image_id": 1, "keypoints": [1.0] * 50}], "keypoints of [50] numbers, expected 3 for each joint"),

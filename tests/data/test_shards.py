@@ -129,7 +129,7 @@ def test_damaged_shards_name_themselves(folder, tmp_path):
         find_photographs([packed])
     shard.write_bytes(content)
     (packed / "shards.json").write_text(json.dumps({"version": 1}))
-    with pytest.raises(ValueError, match=r"shards\.json: not an index of tar files; pack the folder again"):
+    with pytest.raises(ValueError, match=r"shards\.json: not an index of tar files: pack the folder again"):
         find_photographs([packed])
     (packed / "shards.json").unlink()
     shard.write_bytes(b"not a tar file" * 100)

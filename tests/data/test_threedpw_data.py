@@ -63,7 +63,9 @@ class _Shell(_Touch):
 def test_a_pickle_that_tries_to_run_code(tmp_path: Path, payload: type[_Touch]) -> None:
     target, path = tmp_path / "touched", tmp_path / "office_00.pkl"
     path.write_bytes(pickle.dumps(threedpw_content("office_00") | {"betas": payload(target)}))
-    with pytest.raises(ValueError, match=r"office_00\.pkl: not read \(it wants to load [\w.]+; only arrays"):
+    with pytest.raises(
+        ValueError, match=r"office_00\.pkl: not a readable pickle of arrays \(it wants to load [\w.]+; only arrays"
+    ):
         read_sequence(path)
     assert not target.exists()
 
@@ -102,7 +104,7 @@ def test_malformed_content(tmp_path: Path, change, message: str) -> None:
 def test_truncated_and_absent_files(threedpw_root: Path) -> None:
     path = find_sequences(threedpw_root)[0]
     path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(ValueError, match=r"office_00\.pkl: not read"):
+    with pytest.raises(ValueError, match=r"office_00\.pkl: not a readable pickle of arrays"):
         read_sequence(path)
     path.unlink()
     with pytest.raises(FileNotFoundError, match=r"office_00\.pkl: no such file"):

@@ -141,7 +141,7 @@ def test_bad_files_are_an_error(files: tuple[Path, Path], tmp_path: Path) -> Non
     with pytest.raises(ValueError, match="not COCO annotations"):
         oks_average_precision(annotations, results)
     annotations.write_text("{")
-    with pytest.raises(ValueError, match="not JSON"):
+    with pytest.raises(ValueError, match="not COCO annotations"):
         oks_average_precision(annotations, results)
     annotations.write_text("{}")
     with pytest.raises(ValueError, match="expected images"):
