@@ -14,10 +14,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mpose3d.data.coco_json import read_annotations
 from mpose3d.geometry.camera import Camera
 from mpose3d.geometry.extent import spread
 from mpose3d.lifting import lift_people, read_lifter
-from mpose3d.metrics.coco import read_annotations
 from mpose3d.networks.keypoint_lifter import REFINE, KeypointLifter
 from mpose3d.people import FOCAL_RATIO
 from mpose3d.skeleton import COCO_17

@@ -134,7 +134,7 @@ def _coco(root: Path, report: Report) -> None:
         # person_keypoints_train2017.json, or a part of it: person_keypoints_train2017_mini.json
         split = file.stem.removeprefix("person_keypoints_").split("_")[0]
         try:
-            images = coco.read_annotations(file, root / split)
+            images = coco.read_images(file, root / split)
         except (FileNotFoundError, ValueError) as error:
             report.problems.append(str(error))
             continue

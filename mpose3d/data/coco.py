@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +15,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mpose3d.data.augmentation import Augmentation, compose
+from mpose3d.data.coco_json import read_annotations
 from mpose3d.data.epochs import StreamLoader
 from mpose3d.data.letterbox import Letterbox, read_picture, to_tensor
-from mpose3d.files import reading
 from mpose3d.sample import LabelledPhotographs
 from mpose3d.skeleton import COCO_17, Layout, find_layout
 
@@ -44,7 +43,7 @@ class CocoImage:
     ignored: np.ndarray
 
 
-def read_annotations(annotations: Path | str, images: Path | str) -> list[CocoImage]:
+def read_images(annotations: Path | str, images: Path | str) -> list[CocoImage]:
     """Every photograph of the annotation file on which somebody has keypoints, in the order of the file.
 
     Raises:
@@ -52,19 +51,12 @@ def read_annotations(annotations: Path | str, images: Path | str) -> list[CocoIm
         ValueError: not COCO keypoints JSON.
     """
     annotations, images = Path(annotations), Path(images)
-    with reading(annotations, "COCO keypoints JSON"):
-        content = json.loads(annotations.read_text())
-        files = {entry["id"]: entry["file_name"] for entry in content["images"]}
-        people: dict[int, list[dict]] = defaultdict(list)
-        for person in content["annotations"]:
-            if person["image_id"] not in files:
-                raise ValueError(
-                    f"annotation {person['id']} belongs to image {person['image_id']}, which is not listed"
-                )
-            if len(person["keypoints"]) != 3 * len(COCO_17) or len(person["bbox"]) != 4:
-                raise ValueError(f"annotation {person['id']} has not {len(COCO_17)} keypoints and a box")
-            people[person["image_id"]].append(person)
-        labelled = {i: p for i, p in people.items() if any(_has_keypoints(person) for person in p)}
+    content = read_annotations(annotations)
+    files = {entry["id"]: entry["file_name"] for entry in content["images"]}
+    people: dict[int, list[dict]] = defaultdict(list)
+    for person in content["annotations"]:
+        people[person["image_id"]].append(person)
+    labelled = {i: p for i, p in people.items() if any(_has_keypoints(person) for person in p)}
 
     if not images.is_dir():
         raise FileNotFoundError(f"{images}: no such folder of COCO images")
@@ -216,12 +208,12 @@ class CocoDataModule(LightningDataModule):
         self.datasets: dict[str, CocoDataset] = {}
 
     def setup(self, stage: str | None = None) -> None:
-        """Reads the annotations of what `stage` needs; raises as `read_annotations`."""
+        """Reads the annotations of what `stage` needs; raises as `read_images`."""
         for split in ("val",) if stage == "validate" else ("train", "val"):
             if split in self.datasets:
                 continue
             folder = self.splits[split]
-            images = read_annotations(self.root / self.annotations.format(split=folder), self.root / folder)
+            images = read_images(self.root / self.annotations.format(split=folder), self.root / folder)
             augmentation = self.augmentation if split == "train" else None
             self.datasets[split] = CocoDataset(
                 images, self.layout, self.image_size, self.most_people, augmentation, self.seed

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from mpose3d.data import mupots
+from mpose3d.data.coco_json import read_annotations, read_results
 from mpose3d.data.predictions import PicturePeople, read_picture_people
 from mpose3d.inference import infer
-from mpose3d.metrics.coco import needs, oks_average_precision, read_annotations
+from mpose3d.metrics.coco import oks_average_precision
 from mpose3d.metrics.matching import assign_people
 from mpose3d.metrics.modules import MPJPE, PCK2D, BoxIoU
 from mpose3d.networks.movenet import MoveNet
@@ -29,7 +30,8 @@ def evaluate_coco(annotations: Path, predictions: Path, out: Path | None = None)
         predictions: COCO results JSON.
         out: folder for coco.csv and coco.json.
     """
-    figures = oks_average_precision(annotations, predictions)
+    truth = read_annotations(annotations)
+    figures = oks_average_precision(truth, read_results(predictions, truth))
     print_table("COCO keypoints, OKS (0 to 1)", [figures], list(figures), [], digits=3)
     write_table(out, "coco", [figures], figures)
 
@@ -136,7 +138,6 @@ def _annotated_pictures(annotations: Path) -> Iterable[tuple[str, tuple[int, int
     for person in content["annotations"]:
         of_image[person["image_id"]].append(person["keypoints"])
     for image in content["images"]:
-        needs(image, {"file_name", "width", "height"}, f"{annotations}: image {image['id']}")
         keypoints = torch.tensor(of_image[image["id"]], dtype=torch.float64).reshape(-1, len(COCO_17), 3)
         keypoints = keypoints[(keypoints[..., 2] > 0).any(dim=1)]
         points, visible = COCO_17.to_skeleton(keypoints[..., :2], keypoints[..., 2] > 0)

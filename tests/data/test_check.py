@@ -62,7 +62,7 @@ def test_broken_parts(threedpw_root: Path, coco_root: Path) -> None:
     assert len(problems) == 2 and "park_00: 1 of 3 pictures" in problems[0] and "yard_01.pkl" in problems[1]
     train = coco_root / "annotations" / "person_keypoints_train2017.json"
     train.write_text(train.read_text().replace('"iscrowd"', '"crowded"'))
-    assert "no 'iscrowd'" in check("coco", coco_root).problems[0]
+    assert "annotation 10 has no iscrowd" in check("coco", coco_root).problems[0]
     train.unlink()
     (coco_root / "annotations" / "person_keypoints_val2017.json").unlink()
     assert any("no person_keypoints_val2017.json" in problem for problem in check("coco", coco_root).problems)

@@ -11,6 +11,7 @@ import torch
 
 from mpose3d.evaluation.in_2d import compare_2d, evaluate_coco
 from mpose3d.skeleton import COCO_17, MUPOTS_17, SKELETON
+from tests.data.official_layouts import coco_person
 from tests.evaluation.samples import FRAMES, write_people
 
 
@@ -58,7 +59,7 @@ class TestTeacherAgainstStudent:
         keypoints = [v for j in range(17) for v in (20 + 10 * j, 30 + 7 * (j % 5), 2)]
         content = {
             "images": [{"id": 7, "file_name": "bus.jpg", "width": 400, "height": 200}],
-            "annotations": [{"id": 1, "image_id": 7, "keypoints": keypoints, "num_keypoints": 17}],
+            "annotations": [coco_person(1, 7, (20, 30, 160, 28)) | {"keypoints": keypoints}],
             "categories": [{"id": 1}],
         }
         (tmp_path / "coco.json").write_text(json.dumps(content))

@@ -1,0 +1,84 @@
+"""COCO's JSON of people: keypoint annotations and results, checked."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+from mpose3d.files import reading
+from mpose3d.skeleton import COCO_17
+
+_IMAGE = {"file_name", "width", "height"}
+_PERSON = {"image_id", "keypoints", "num_keypoints", "bbox", "area", "iscrowd"}
+_DETECTION = {"image_id", "category_id", "keypoints", "score"}
+
+
+def read_annotations(path: Path | str) -> dict:
+    """Content of `person_keypoints_*.json`: images, annotations and categories, with all that is read of them.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not such a file, or an annotation of an image that is not listed.
+    """
+    path = Path(path)
+    with reading(path, "COCO keypoints JSON"):
+        content = json.loads(path.read_text())
+        images, _ = _ids(content["images"]), _ids(content["categories"])
+        for image in content["images"]:
+            _needs(image, _IMAGE, f"image {image['id']}")
+        for person in content["annotations"]:
+            what = f"annotation {person['id']}"
+            _needs(person, _PERSON, what)
+            if person["image_id"] not in images:
+                raise ValueError(f"{what} belongs to image {person['image_id']}, which is not listed")
+            if len(person["keypoints"]) != 3 * len(COCO_17) or len(person["bbox"]) != 4:
+                raise ValueError(f"{what} has not {len(COCO_17)} keypoints and a box")
+    return content
+
+
+def read_results(path: Path | str, annotations: dict) -> list[dict]:
+    """People in COCO results: a list of {"image_id", "category_id": 1, "keypoints": 17 x (x, y, v), "score"}.
+
+    Args:
+        path: the JSON.
+        annotations: content of the file whose images they are of.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not such a file, an image that the annotations lack, another number of keypoints, NaN.
+    """
+    path = Path(path)
+    images, categories = _ids(annotations["images"]), _ids(annotations["categories"])
+    with reading(path, "COCO results"):
+        people = json.loads(path.read_text())
+        if not isinstance(people, list):
+            raise ValueError("expected a list of detections")
+        for number, person in enumerate(people):
+            what = f"detection {number}"
+            _needs(person, _DETECTION, what)
+            if person["image_id"] not in images:
+                raise ValueError(f"{what} is of image {person['image_id']}, which the annotations lack")
+            if person["category_id"] not in categories:
+                raise ValueError(f"{what} is of category {person['category_id']}, which the annotations lack")
+            if not isinstance(person["keypoints"], list) or not isinstance(person["score"], int | float):
+                raise ValueError(f"{what} needs a list of keypoints and a number as score")
+            if len(person["keypoints"]) != 3 * len(COCO_17):
+                raise ValueError(
+                    f"{what} has {len(person['keypoints'])} numbers as keypoints, expected {len(COCO_17)} x (x, y, v)"
+                )
+            numbers = [*person["keypoints"], person["score"]]
+            if not all(isinstance(value, int | float) and math.isfinite(value) for value in numbers):
+                raise ValueError(f"{what} holds what is no finite number")
+    return people
+
+
+def _ids(entries: Iterable[dict]) -> set[int]:
+    return {entry["id"] for entry in entries}
+
+
+def _needs(entry: dict, fields: set[str], what: str) -> None:
+    lacking = fields - entry.keys()
+    if lacking:
+        raise ValueError(f"{what} has no {', '.join(sorted(lacking))}")
