@@ -1,4 +1,7 @@
-"""Frozen 2D networks: image -> v (E) -> heatmaps and part-affinity fields (F). One file per real network."""
+"""Frozen 2D networks: image -> v (E) -> heatmaps and part-affinity fields (F). One file per real network.
+
+Rectifiers work in place (`relu_`): each follows a convolution, whose output nothing else reads.
+"""
 
 from mpose3d.networks.teacher.base import Normalise, Teacher
 from mpose3d.networks.teacher.compact import CompactTeacher, CompactTrunk

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -21,9 +19,6 @@ _TRUNK = (
 )  # fmt: skip
 _FEATURES = 128
 _BLOCKS = 5  # of stage 2
-
-# in place: every one follows a convolution, whose output nothing else reads
-_relu, _elu = partial(F.relu, inplace=True), partial(F.elu, inplace=True)
 
 
 class LightweightOpenPose(Teacher):
@@ -72,30 +67,30 @@ class LightweightOpenPose(Teacher):
 
     def features(self, image: Tensor) -> Tensor:
         e = self.encoder
-        x = _relu(e["conv1"](self.normalise(image)))
+        x = F.relu_(e["conv1"](self.normalise(image)))
         for name, *_ in _TRUNK:
-            x = _relu(e[f"{name}/dw"](x))
-            x = _relu(e[f"{name}/sep"](x))
-        aligned = x = _elu(e["conv4_3_CPM/al"](x))
+            x = F.relu_(e[f"{name}/dw"](x))
+            x = F.relu_(e[f"{name}/sep"](x))
+        aligned = x = F.elu_(e["conv4_3_CPM/al"](x))
         for name in ("red", "dw1", "dw1/1x1", "dw2", "dw2/1x1", "dw3", "inc"):
-            x = _elu(e[f"conv4_3_CPM/{name}"](x))
-        return _relu(e["conv4_4_CPM"](aligned + x))
+            x = F.elu_(e[f"conv4_3_CPM/{name}"](x))
+        return F.relu_(e["conv4_4_CPM"](aligned + x))
 
     def stages(self, v: Tensor) -> list[HMPAF]:
         f = self.decoder
         x = v
         for i in (1, 2, 3):
-            x = _relu(f[f"conv5_{i}_CPM_L1"](x))
-        pafs, heatmaps = (f[f"conv5_5_CPM_{b}"](_relu(f[f"conv5_4_CPM_{b}"](x))) for b in ("L1", "L2"))
+            x = F.relu_(f[f"conv5_{i}_CPM_L1"](x))
+        pafs, heatmaps = (f[f"conv5_5_CPM_{b}"](F.relu_(f[f"conv5_4_CPM_{b}"](x))) for b in ("L1", "L2"))
         coarse = self._without_background(pafs, heatmaps)
 
         x = torch.cat([pafs, heatmaps, v], dim=1)
         for i in range(1, _BLOCKS + 1):
             block = f"Mconv{i}_stage2_L1"
-            squeezed = _relu(f[f"{block}/sq"](x))
-            x = _relu(f[f"{block}/3x3"](squeezed))
-            x = squeezed + _relu(f[f"{block}/3x3/2"](x))
-        pafs, heatmaps = (f[f"Mconv7_stage2_{b}"](_relu(f[f"Mconv6_stage2_{b}"](x))) for b in ("L1", "L2"))
+            squeezed = F.relu_(f[f"{block}/sq"](x))
+            x = F.relu_(f[f"{block}/3x3"](squeezed))
+            x = squeezed + F.relu_(f[f"{block}/3x3/2"](x))
+        pafs, heatmaps = (f[f"Mconv7_stage2_{b}"](F.relu_(f[f"Mconv6_stage2_{b}"](x))) for b in ("L1", "L2"))
         return [coarse, self._without_background(pafs, heatmaps)]
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,9 +18,6 @@ _TRUNK = (
 _TAPS = (3, 7, 11)  # trunk layers whose outputs are the features; the first is pooled to the stride of the others
 _STAGES = 6
 _CONVS = 5  # of each branch of a stage
-
-# in place: every one follows a convolution, whose output nothing else reads
-_relu = partial(F.relu, inplace=True)
 
 
 class MobilenetThin(Teacher):
@@ -60,11 +55,11 @@ class MobilenetThin(Teacher):
             load_weights(self, by_layer(self, read_weights(weights)), weights)
 
     def features(self, image: Tensor) -> Tensor:
-        x = _relu(self.encoder["MobilenetV1/Conv2d_0"](pad_stride_2(self.normalise(image))))
+        x = F.relu_(self.encoder["MobilenetV1/Conv2d_0"](pad_stride_2(self.normalise(image))))
         taps = {}
         for i, (_, stride) in enumerate(_TRUNK, start=1):
             x = pad_stride_2(x) if stride == 2 else x
-            x = _relu(_separable(self.encoder, f"MobilenetV1/Conv2d_{i}", x))
+            x = F.relu_(_separable(self.encoder, f"MobilenetV1/Conv2d_{i}", x))
             if i in _TAPS:
                 taps[i] = x
         shallow, *deep = taps.values()
@@ -92,7 +87,7 @@ class MobilenetThin(Teacher):
 
     def _branch(self, name: str, x: Tensor) -> Tensor:
         for i in range(1, _CONVS):
-            x = _relu(_separable(self.decoder, f"{name}_{i}", x))
+            x = F.relu_(_separable(self.decoder, f"{name}_{i}", x))
         return _separable(self.decoder, f"{name}_{_CONVS}", x)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from functools import partial
 from typing import Literal
 
 import torch
@@ -26,9 +25,6 @@ _POOLED = ("conv2_1", "conv3_1", "conv4_1")
 _FEATURES = 128
 _WIDE = 512
 _BRANCHES = ("L1", "L2")  # PAFs, heatmaps
-
-# in place: every one follows a convolution, whose output nothing else reads
-_relu = partial(F.relu, inplace=True)
 
 
 class OpenPose(Teacher):
@@ -100,7 +96,7 @@ class OpenPose(Teacher):
         x = self.normalise(image)
         for name, _ in _TRUNK:
             x = F.max_pool2d(x, 2) if name in _POOLED else x
-            x = _relu(self.encoder[name](x))
+            x = F.relu_(self.encoder[name](x))
         return torch.cat(self._wide(self.encoder, x), dim=1) if self.cut == "stage1" else x
 
     def stages(self, v: Tensor) -> list[HMPAF]:
@@ -114,7 +110,7 @@ class OpenPose(Teacher):
         for branch in _BRANCHES:
             x = both
             for i in (1, 2, 3, 4, 5, 6):
-                x = _relu(f[f"Mconv{i}_stage2_{branch}"](x))
+                x = F.relu_(f[f"Mconv{i}_stage2_{branch}"](x))
             maps.append(f[f"Mconv7_stage2_{branch}"](x))
         return [coarse, self._without_background(*maps)]
 
@@ -125,7 +121,7 @@ class OpenPose(Teacher):
         for branch in _BRANCHES:
             x = features
             for i in (1, 2, 3, 4):
-                x = _relu(layers[f"conv5_{i}_CPM_{branch}"](x))
+                x = F.relu_(layers[f"conv5_{i}_CPM_{branch}"](x))
             outputs.append(x)
         return outputs
 
