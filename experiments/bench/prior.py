@@ -112,8 +112,7 @@ def main() -> None:
 
     @torch.no_grad()
     def decoded(n: int) -> torch.Tensor:
-        phi = 2 * torch.rand(n, network.embedding, generator=generator) - 1
-        return local_to_canonical(network.psi(phi))
+        return local_to_canonical(network.psi(network.random_embeddings(n, generator)))
 
     def source(**rules: object) -> Callable[[], None]:
         poses = ArtificialPoses(limits, **rules)

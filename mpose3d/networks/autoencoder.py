@@ -177,6 +177,11 @@ class PoseAutoEncoder(SavedNetwork):
         """FK.Psi.Phi.T_L: canonical poses through the embedding."""
         return local_to_canonical(self.psi(self.phi(canonical_to_local(p_c))))
 
+    def random_embeddings(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "n e"]:
+        """phi ~ U[-1, 1], on the device of the network."""
+        device = next(self.parameters()).device
+        return 2 * torch.rand(n, self.embedding, generator=generator, device=device) - 1
+
 
 def load_psi(psi: PoseEmbeddingDecoder, path: str | Path) -> None:
     """Load Psi from a checkpoint of the stage `aae`, or from a safetensors file that holds it as `psi`.

@@ -13,7 +13,7 @@ from mpose3d.data.mocap import split_clips
 from mpose3d.data.scenes import SyntheticPoses
 from mpose3d.poses.artificial import ArtificialPoses
 from mpose3d.poses.occupancy import PoseOccupancy
-from mpose3d.prior.poses import BATCH, batched, decode, load, random_embeddings, read, write_poses
+from mpose3d.prior.poses import BATCH, batched, decode, load, read, write_poses
 from mpose3d.skeleton import SKELETON
 from mpose3d.visualise.tables import print_table
 
@@ -62,7 +62,7 @@ def sample_poses(
         network = load(weights)
 
         def draw(n: int, generator: torch.Generator) -> Tensor:
-            return decode(network, random_embeddings(network, n, generator))
+            return decode(network, network.random_embeddings(n, generator))
 
     else:
         draw = _pose_source(

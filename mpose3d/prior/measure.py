@@ -15,7 +15,7 @@ from mpose3d.metrics.distributions import precision_recall, two_sample_accuracy
 from mpose3d.poses.intersection import self_intersection
 from mpose3d.poses.limits import JointLimits
 from mpose3d.poses.occupancy import PoseOccupancy
-from mpose3d.prior.poses import FREE, batched, load, random_embeddings, read, reconstruct, write_poses
+from mpose3d.prior.poses import FREE, batched, load, read, reconstruct, write_poses
 from mpose3d.skeleton import SKELETON
 from mpose3d.visualise.tables import print_table, write_table
 
@@ -175,7 +175,7 @@ def evaluate_prior(
     errors = (reconstruct(network, real) - real).norm(dim=-1)
 
     generator = torch.Generator().manual_seed(seed)
-    phi = random_embeddings(network, count, generator)
+    phi = network.random_embeddings(count, generator)
     with torch.no_grad():
         p_l = batched(network.psi, phi)
         cycle = float(cycle_embedding(phi, batched(network.phi, p_l)))

@@ -62,10 +62,6 @@ def batched(function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
     return torch.cat([function(part) for part in values.split(BATCH)])
 
 
-def random_embeddings(network: PoseAutoEncoder, n: int, generator: torch.Generator) -> Tensor:
-    return 2 * torch.rand(n, network.embedding, generator=generator) - 1
-
-
 @torch.no_grad()
 def decode(network: PoseAutoEncoder, phi: Tensor) -> Tensor:
     return batched(lambda part: local_to_canonical(network.psi(part)), phi)

@@ -65,7 +65,6 @@ class AAEStage(Stage):
         self.save_hyperparameters()
         self.network = PoseAutoEncoder(embedding)
         self.disc = PoseDiscriminator()
-        self.embedding = embedding
         self.weights = {
             "cycle_pose": pose_cycle,
             "cycle_directions": spherical,
@@ -89,7 +88,7 @@ class AAEStage(Stage):
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         phi, psi = self.network.phi, self.network.psi
         p_l = canonical_to_local(batch)
-        phi_rand = 2 * torch.rand(len(batch), self.embedding, device=batch.device) - 1
+        phi_rand = self.network.random_embeddings(len(batch))
         unlimited = psi.unlimited(phi_rand)
         fake = self.joint_limits.clamp(unlimited)
         decoded = psi(phi(p_l))
@@ -120,7 +119,7 @@ class AAEStage(Stage):
 
     def _score(self, p_c: Tensor, split: str) -> None:
         distances = (self.network(p_c) - p_c).norm(dim=-1).mean(-1)
-        phi_rand = 2 * torch.rand(len(p_c), self.embedding, device=p_c.device) - 1
+        phi_rand = self.network.random_embeddings(len(p_c))
         unlimited = self.network.psi.unlimited(phi_rand)
         decoded = self.joint_limits.clamp(unlimited)
         terms = {

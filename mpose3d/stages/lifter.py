@@ -52,7 +52,8 @@ class LifterStage(Stage):
         super().__init__(**optimizer)
         self.save_hyperparameters(ignore=["network", "noise"])
         self.network = network
-        self.focal_ratio = focal_ratio
+        # any image size will do: the lifter sees angles
+        self.camera = Camera.for_image(1000, 1000, focal_ratio)
         self.noise = noise or KeypointNoise()
         self.focal_range = focal_range
         self.weights = {"pose": pose, "canonical": canonical, "rotation": rotation, "points": points}
@@ -61,14 +62,12 @@ class LifterStage(Stage):
         self.freeze_networks()
 
     def training_step(self, batch: Scenes, batch_idx: int) -> Tensor:
-        # any image size will do: the lifter sees angles
-        camera = Camera.for_image(1000, 1000, self.focal_ratio)
         joints, drawn = batch.joints[batch.valid], batch.drawn[batch.valid]
-        truth_px = camera.project(joints)
+        truth_px = self.camera.project(joints)
         joints_px, visible = self.noise(truth_px, drawn)
         low, high = self.focal_range
         factor = low * (high / low) ** torch.rand((), device=joints.device).item()
-        people = self.network(joints_px, visible, Camera(factor * camera.focal, camera.centre))
+        people = self.network(joints_px, visible, Camera(factor * self.camera.focal, self.camera.centre))
 
         # the target has the skeleton's bones, whatever those of the person
         p_c, rotation = canonicalize(joints)
@@ -86,10 +85,9 @@ class LifterStage(Stage):
         return self.weighted_loss("train", terms, self.weights, len(joints))
 
     def validation_step(self, batch: Scenes, batch_idx: int) -> None:
-        camera = Camera.for_image(1000, 1000, self.focal_ratio)
         counted = enough_joints(batch.drawn)
         truth, drawn = batch.joints[counted], batch.drawn[counted]
-        people = self.network(camera.project(truth), drawn, camera)
+        people = self.network(self.camera.project(truth), drawn, self.camera)
         root = SKELETON.root
         errors = {
             "mpjpe": mpjpe(people.joints, truth, root=root),

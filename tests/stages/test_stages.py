@@ -15,7 +15,6 @@ from mpose3d.data.cross_modal import CrossModalData
 from mpose3d.data.images import ImageFolderDataModule
 from mpose3d.data.rendered import RenderedWorld
 from mpose3d.data.scenes import SyntheticScenes
-from mpose3d.geometry.camera import Camera
 from mpose3d.geometry.kinematics import canonicalize
 from mpose3d.networks.cross_modal import CrossModalNetwork
 from mpose3d.networks.peak_chooser import PeakChooser
@@ -300,8 +299,7 @@ def test_people_of_the_lifter_have_no_error_under_mixed_precision(monkeypatch):
     data.setup()
     scenes, terms = data.make(0, torch.Generator().manual_seed(0)), {}
     joints = scenes.joints[scenes.valid]
-    camera = Camera.for_image(1000, 1000, stage.focal_ratio)
-    truth = People(joints, camera.project(joints), joints[:, :1, 0], canonicalize(joints)[1], joints[:, 0, 2])
+    truth = People(joints, stage.camera.project(joints), joints[:, :1, 0], canonicalize(joints)[1], joints[:, 0, 2])
     monkeypatch.setattr(type(stage.network), "forward", lambda *_: truth)
     stage.log_terms = lambda split, logged, size: terms.update(logged)
     with torch.autocast("cpu", dtype=torch.bfloat16):
