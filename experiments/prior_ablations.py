@@ -40,7 +40,7 @@ ROWS: dict[str, list[str]] = {
     "hinge with a gradient penalty": [f"{_S}.gradient_penalty=0.1"],
     "spherical loss beside metres": [f"{_S}.spherical=3"],
     "spherical loss in place of metres": [f"{_S}.spherical=3", f"{_S}.pose_cycle=0"],
-    "Disc as slow as Psi": [f"{_S}.discriminator_learning_rate=1e-3"],
+    "Disc as slow as Psi": [f"{_S}.discriminator_learning_rate=1.0e-3"],
     "embedding cycle at 1": [f"{_S}.embedding_cycle=1"],
     "no press towards the limits": [f"{_S}.limits=0"],
     "no press against self-intersection": [f"{_S}.intersection=0"],
@@ -56,12 +56,17 @@ _COLUMNS = {
 }
 
 
+def command(name: str, motion_capture: Path, out: Path, *extra: str) -> list[str]:
+    """Words after `mpose3d` that train a row."""
+    changes = [change.replace("OCCUPANCY", str(out / "occupancy.npz")) for change in ROWS[name]]
+    return [*training(name, out, "aae"), f"{_D}.motion_capture={motion_capture}", *extra, *changes]
+
+
 def run(name: str, motion_capture: Path, out: Path, extra: list[str]) -> dict[str, float]:
     """Train and measure one row, unless that has been done; its figures."""
     figures = out / folder(name) / "prior.json"  # which `prior evaluate` writes
     if not figures.is_file():
-        changes = [change.replace("OCCUPANCY", str(out / "occupancy.npz")) for change in ROWS[name]]
-        mpose3d(*training(name, out, "aae"), f"{_D}.motion_capture={motion_capture}", *extra, *changes)
+        mpose3d(*command(name, motion_capture, out, *extra))
         weights = figures.with_name("network.safetensors")
         where = (f"--weights={weights}", f"--out={figures.parent}")
         mpose3d("prior", "evaluate", f"--motion_capture={motion_capture}", *where)
