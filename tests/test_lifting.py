@@ -20,6 +20,7 @@ from mpose3d.networks.cross_modal import CrossModalNetwork
 from mpose3d.networks.keypoint_lifter import REFINE, KeypointLifter, enough_joints
 from mpose3d.representations.neural import NeuralGrid
 from mpose3d.skeleton import SKELETON, find_layout
+from tests.bodies import with_midpoints
 from tests.data.official_layouts import write_mupots
 
 SHIPPED = Path(lifting.__file__).parent / "weights"
@@ -39,11 +40,7 @@ def people(count: int, seed: int = 0) -> torch.Tensor:
     """(count, 15, 2) px of people in a picture of 640 x 480; neck and pelvis are midpoints."""
     draw = torch.Generator().manual_seed(seed)
     place = torch.tensor([100.0, 80.0]) + torch.tensor([440.0, 320.0]) * torch.rand(count, 1, 2, generator=draw)
-    joints = (place + 30 * torch.randn(count, 15, 2, generator=draw)).double()
-    for middle, side in (("neck", "shoulder"), ("pelvis", "hip")):
-        sides = SKELETON.indices(f"r_{side}", f"l_{side}")
-        joints[:, SKELETON.index(middle)] = joints[:, sides].mean(1)
-    return joints
+    return with_midpoints((place + 30 * torch.randn(count, 15, 2, generator=draw)).double())
 
 
 @pytest.fixture

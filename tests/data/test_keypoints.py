@@ -11,16 +11,15 @@ import torch
 
 from mpose3d.data.keypoints import read_keypoints, with_sizes
 from mpose3d.skeleton import BODY_25, COCO_17, COCO_18, LAYOUTS, MPI_15, MPOSE3D, MUPOTS_17, SKELETON, Layout
+from tests.bodies import with_midpoints
 
 PELVIS, NECK, HEAD = (SKELETON.index(name) for name in ("pelvis", "neck", "head_top"))
 
 
 def bodies(people: int, seed: int = 0) -> torch.Tensor:
     """(people, 15, 2) pixels around (300, 200), neck and pelvis being midpoints."""
-    joints = 300 + 50 * torch.randn(people, 15, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    for middle, side in ((NECK, "shoulder"), (PELVIS, "hip")):
-        joints[:, middle] = joints[:, SKELETON.indices(f"r_{side}", f"l_{side}")].mean(1)
-    return joints
+    draw = torch.Generator().manual_seed(seed)
+    return with_midpoints(300 + 50 * torch.randn(people, 15, 2, generator=draw, dtype=torch.float64))
 
 
 def in_layout(joints: torch.Tensor, layout: Layout, confidence: float = 0.7) -> np.ndarray:

@@ -21,6 +21,7 @@ from mpose3d.geometry.kinematics import (
     translate,
 )
 from mpose3d.skeleton import MUPOTS_17, SKELETON
+from tests.bodies import BACKWARD, DOWN, FORWARD, LEFT, UP, standing
 
 TOLERANCE = 1e-4 * SKELETON.stature
 
@@ -110,25 +111,6 @@ def test_directions_may_have_any_length(generator):
     torch.testing.assert_close(local_to_canonical(lengths * p_l), local_to_canonical(p_l))
 
 
-def _standing() -> dict[str, torch.Tensor]:
-    directions = {name: torch.tensor([0.0, 0.0, -1.0]) for name in SKELETON.names}
-    directions |= {"neck": torch.tensor([0.0, 0.0, 1.0]), "head_top": torch.tensor([0.0, 0.0, 1.0])}
-    for side, y in (("l", 1.0), ("r", -1.0)):
-        directions |= {f"{side}_hip": torch.tensor([0.0, y, 0.0]), f"{side}_shoulder": torch.tensor([0.0, y, 0.0])}
-    return directions
-
-
-def _pose(directions: dict[str, torch.Tensor], dtype=torch.float32) -> torch.Tensor:
-    pose = torch.zeros(15, 3, dtype=dtype)
-    for parent, child in SKELETON.tree:
-        pose[child] = pose[parent] + SKELETON.bone_lengths[child] * directions[SKELETON.names[child]].to(dtype)
-    return pose
-
-
-FORWARD, BACKWARD = torch.tensor([1.0, 0.0, 0.0]), torch.tensor([-1.0, 0.0, 0.0])
-UP, DOWN = torch.tensor([0.0, 0.0, 1.0]), torch.tensor([0.0, 0.0, -1.0])
-LEFT = torch.tensor([0.0, 1.0, 0.0])
-
 SINGULAR = {
     "arm straight ahead": {"r_elbow": FORWARD, "r_wrist": FORWARD},
     "arm ahead, forearm up": {"r_elbow": FORWARD, "r_wrist": UP},
@@ -144,11 +126,7 @@ SINGULAR = {
 @pytest.mark.parametrize("change", SINGULAR.values(), ids=SINGULAR.keys())
 @pytest.mark.parametrize("tilt", [0.0, 1e-7, 1e-4, 3e-3])
 def test_singular_poses_round_trip_with_finite_gradients(change, tilt):
-    directions = _standing() | change
-    if tilt:
-        offset = tilt * (UP + LEFT)
-        directions |= {name: torch.nn.functional.normalize(d + offset, dim=0) for name, d in change.items()}
-    pose = _pose(directions).requires_grad_()
+    pose = standing(**{name: d + tilt * (UP + LEFT) for name, d in change.items()}).requires_grad_()
     p_l = canonical_to_local(pose)
     back = local_to_canonical(p_l, bone_lengths(pose))
     assert (back - pose).norm(dim=-1).max() < TOLERANCE
@@ -167,7 +145,7 @@ def test_singular_poses_round_trip_with_finite_gradients(change, tilt):
     ids=lambda item: item[0],
 )
 def test_collapsed_bodies_stay_finite(collapse):
-    pose = _pose(_standing())
+    pose = standing()
     for name in collapse[1]:
         pose[SKELETON.index(name)] = pose[SKELETON.parents[SKELETON.index(name)]] if name == "r_wrist" else 0.0
     pose.requires_grad_()
@@ -180,7 +158,7 @@ def test_collapsed_bodies_stay_finite(collapse):
 
 
 def test_hips_on_the_spine_have_no_torso_plane_but_round_trip():
-    pose = _pose(_standing() | {"r_hip": DOWN, "l_hip": UP})
+    pose = standing(r_hip=DOWN, l_hip=UP)
     p_c, rotation = canonicalize(pose)
     torch.testing.assert_close(rotate(p_c, rotation), pose, atol=1e-3, rtol=0)
     torch.testing.assert_close(rotation @ rotation.mT, torch.eye(3))
@@ -228,7 +206,7 @@ def test_euler_of_zero_pairs_is_finite(zero):
 
 def test_zero_angles_are_upright_and_face_the_camera():
     rotation = euler_to_rotation(torch.zeros(3), torch.ones(3))
-    pose = rotate(_pose(_standing()), rotation)
+    pose = rotate(standing(), rotation)
     joint = {name: pose[j] for j, name in enumerate(SKELETON.names)}
     assert joint["head_top"][1] < joint["neck"][1] < joint["pelvis"][1] < joint["l_ankle"][1]  # y points down
     assert joint["l_shoulder"][0] > joint["r_shoulder"][0]  # the left hand is on the image's right

@@ -1,8 +1,10 @@
-"""Random people, and every metric over them, for the tests beside this file and the processes that they start."""
+"""Random people, every metric over them, and an independent one, for the tests and the processes that they start."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from scipy.spatial.transform import Rotation
 
 from mpose3d.metrics.modules import AUC3D, MPJPE, MRPE, NMPJPE, PCK2D, PCK3D, PMPJPE, BoxIoU
 from mpose3d.metrics.mupots import Mupots3D
@@ -28,6 +30,13 @@ def people(count: int = 23) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     visible = torch.rand(count, 15, generator=generator) > 0.4
     visible[:3] = False
     return target + 60 * torch.randn(count, 15, 3, generator=generator), target, visible
+
+
+def scipy_pmpjpe(prediction: np.ndarray, target: np.ndarray) -> float:
+    """One pose, by SciPy's Kabsch rotation."""
+    p, q = prediction - prediction.mean(0), target - target.mean(0)
+    rotated = Rotation.align_vectors(q, p)[0].apply(p)
+    return np.linalg.norm((rotated * q).sum() / (p * p).sum() * rotated - q, axis=-1).mean()
 
 
 def compute_all(batches) -> dict[str, float]:

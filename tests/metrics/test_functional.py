@@ -12,7 +12,6 @@ from beartype import beartype
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jaxtyping import jaxtyped
-from scipy.spatial.transform import Rotation
 
 from mpose3d.geometry.extent import bounding_box
 from mpose3d.metrics import functional
@@ -28,6 +27,7 @@ from mpose3d.metrics.functional import (
     root_error,
 )
 from mpose3d.skeleton import SKELETON
+from tests.metrics.samples import scipy_pmpjpe
 
 ROOT = SKELETON.root
 
@@ -35,13 +35,6 @@ ROOT = SKELETON.root
 def random_poses(generator: torch.Generator, count: int = 50, noise: float = 80.0) -> tuple[torch.Tensor, torch.Tensor]:
     target = 300 * torch.randn(count, 15, 3, generator=generator)
     return target + noise * torch.randn(count, 15, 3, generator=generator), target
-
-
-def scipy_pmpjpe(prediction: np.ndarray, target: np.ndarray) -> float:
-    """One pose, by SciPy's Kabsch rotation."""
-    p, q = prediction - prediction.mean(0), target - target.mean(0)
-    rotated = Rotation.align_vectors(q, p)[0].apply(p)
-    return np.linalg.norm((rotated * q).sum() / (p * p).sum() * rotated - q, axis=-1).mean()
 
 
 def test_distances_equal_numpy(generator: torch.Generator) -> None:

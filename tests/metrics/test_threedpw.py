@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy.spatial.transform import Rotation
 
 from mpose3d.metrics.threedpw import Challenge, FourteenJoints, scored_frames
+from tests.metrics.samples import scipy_pmpjpe
 
 MAJOR = [1, 2, 4, 5, 7, 8, 16, 17, 18, 19, 20, 21]  # SMPL_MAJOR_JOINTS of the official evaluate.py
 
@@ -17,12 +17,6 @@ MAJOR = [1, 2, 4, 5, 7, 8, 16, 17, 18, 19, 20, 21]  # SMPL_MAJOR_JOINTS of the o
 def poses(joints: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     target = 300 * torch.randn(40, joints, 3, generator=generator, dtype=torch.float64) + 3000
     return target + 40 * torch.randn(40, joints, 3, generator=generator, dtype=torch.float64), target
-
-
-def procrustes_error(prediction: np.ndarray, target: np.ndarray) -> float:
-    p, q = prediction - prediction.mean(0), target - target.mean(0)
-    rotated = Rotation.align_vectors(q, p)[0].apply(p)
-    return np.linalg.norm((rotated * q).sum() / (p * p).sum() * rotated - q, axis=-1).mean()
 
 
 def test_challenge_equals_the_official_definition(generator: torch.Generator) -> None:
@@ -38,7 +32,7 @@ def test_challenge_equals_the_official_definition(generator: torch.Generator) ->
         ]
     )
     assert score.mpjpe == pytest.approx(errors.mean())
-    aligned = [procrustes_error(p, q) for p, q in zip(prediction.numpy(), target.numpy(), strict=True)]
+    aligned = [scipy_pmpjpe(p, q) for p, q in zip(prediction.numpy(), target.numpy(), strict=True)]
     assert score.pmpjpe == pytest.approx(np.mean(aligned), abs=1e-4)
     assert score.pck == pytest.approx(100 * (errors[:, MAJOR] <= 50).mean())
     thresholds = np.arange(0.0, 200.0)
@@ -69,7 +63,7 @@ def test_fourteen_joints_move_the_hips_together(generator: torch.Generator) -> N
     metric.update(prediction + 777, target)
     p, q = (x - x[:, [2, 3]].mean(1, keepdim=True) for x in (prediction, target))
     assert metric.compute().mpjpe == pytest.approx((p - q).norm(dim=-1).mean().item())
-    expected = [procrustes_error(p, q) for p, q in zip(prediction.numpy(), target.numpy(), strict=True)]
+    expected = [scipy_pmpjpe(p, q) for p, q in zip(prediction.numpy(), target.numpy(), strict=True)]
     assert metric.compute().pmpjpe == pytest.approx(np.mean(expected), abs=1e-4)
 
 

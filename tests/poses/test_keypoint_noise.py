@@ -5,17 +5,14 @@ from __future__ import annotations
 import torch
 
 from mpose3d.poses.keypoint_noise import KeypointNoise
-from mpose3d.skeleton import SKELETON
+from mpose3d.skeleton import MIDPOINTS, SKELETON
+from tests.bodies import with_midpoints
 
 NONE = {"jitter": 0.0, "outliers": 0.0, "swapped": 0.0, "missing": 0.0, "headless": 0.0, "half": 0.0}
 
 
 def people(generator: torch.Generator, n: int = 4000) -> tuple[torch.Tensor, torch.Tensor]:
-    joints = 100 * torch.randn(n, 15, 2, generator=generator)
-    for middle, side in (("neck", "shoulder"), ("pelvis", "hip")):
-        pair = SKELETON.indices(f"r_{side}", f"l_{side}")
-        joints[:, SKELETON.index(middle)] = joints[:, pair].mean(1)
-    return joints, torch.ones(n, 15, dtype=torch.bool)
+    return with_midpoints(100 * torch.randn(n, 15, 2, generator=generator)), torch.ones(n, 15, dtype=torch.bool)
 
 
 def test_no_noise_changes_nothing(generator):
@@ -34,10 +31,9 @@ def test_the_same_generator_gives_the_same_noise(generator):
 def test_pelvis_and_neck_stay_midpoints(generator):
     joints, visible = people(generator)
     noisy, seen = KeypointNoise()(joints, visible, generator)
-    for middle, side in (("neck", "shoulder"), ("pelvis", "hip")):
-        pair = SKELETON.indices(f"r_{side}", f"l_{side}")
-        torch.testing.assert_close(noisy[:, SKELETON.index(middle)], noisy[:, pair].mean(1))
-        assert torch.equal(seen[:, SKELETON.index(middle)], seen[:, pair].all(1))
+    torch.testing.assert_close(noisy, with_midpoints(noisy))
+    for middle, sides in MIDPOINTS.items():
+        assert torch.equal(seen[:, middle], seen[:, sides].all(1))
 
 
 def test_fractions_are_those_that_were_asked_for(generator):

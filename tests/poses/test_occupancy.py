@@ -14,23 +14,9 @@ from mpose3d.geometry.kinematics import canonicalize, mirrored
 from mpose3d.poses.artificial import ArtificialPoses
 from mpose3d.poses.occupancy import PoseOccupancy, _turn, sphere_points
 from mpose3d.skeleton import SKELETON
+from tests.bodies import standing
 
 ENDS = SKELETON.indices("r_wrist", "l_wrist", "r_ankle", "l_ankle")
-
-
-def standing(**limbs: tuple[float, float, float]) -> torch.Tensor:
-    """A standing canonical pose (15, 3) with hanging arms; `limbs` are directions of the limbs that end at a joint."""
-    down = (0.0, 0.0, -1.0)
-    directions = dict.fromkeys(SKELETON.names, down) | {
-        "neck": (0.0, 0.0, 1.0), "head_top": (0.0, 0.0, 1.0),
-        "r_shoulder": (0.0, -1.0, 0.0), "l_shoulder": (0.0, 1.0, 0.0),
-        "r_hip": (0.0, -1.0, 0.0), "l_hip": (0.0, 1.0, 0.0),
-    } | limbs  # fmt: skip
-    pose = torch.zeros(len(SKELETON), 3)
-    for parent, child in SKELETON.tree:
-        direction = torch.nn.functional.normalize(torch.tensor(directions[SKELETON.names[child]]), dim=0)
-        pose[child] = pose[parent] + SKELETON.bone_lengths[child] * direction
-    return pose
 
 
 def around(vector: torch.Tensor, degrees: float, generator: torch.Generator) -> torch.Tensor:
@@ -69,13 +55,13 @@ def test_one_pose_occupies_its_surroundings_alone(generator):
     wrist = SKELETON.index("r_wrist")
     for degrees, inside in ((8, True), (32, False)):
         for _ in range(20):
-            turned = around(lower, degrees, generator).tolist()
+            turned = around(lower, degrees, generator)
             assert table.inside(standing(r_wrist=turned))[wrist] == inside, (degrees, turned)
     # the whole arm turned, forearm and all, so that the upper arm leaves its radius
     for axis in ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (-0.6, 0.8, 0.0)):
         for degrees, inside in ((15, True), (45, False)):
             turn = roma.rotvec_to_rotmat(torch.tensor(axis) * math.radians(degrees))
-            arm = standing(r_elbow=(turn @ upper).tolist(), r_wrist=(turn @ lower).tolist())
+            arm = standing(r_elbow=turn @ upper, r_wrist=turn @ lower)
             assert table.inside(arm)[wrist] == inside, (axis, degrees)
 
 

@@ -16,16 +16,11 @@ from mpose3d.visualise.pictures import (
     write_picture,
 )
 from mpose3d.visualise.view3d import floor_height, render_people
+from tests.bodies import standing
 
-# a person facing the camera: x right (its left side), y down, mm from the pelvis
-STANDING = np.array(
-    [
-        (0, -690, 0), (0, -440, 0), (-165, -440, 0), (-200, -160, 0), (-210, 80, 0), (165, -440, 0), (200, -160, 0),
-        (210, 80, 0), (-100, 0, 0), (-110, 425, 0), (-110, 825, 0), (100, 0, 0), (110, 425, 0), (110, 825, 0),
-        (0, 0, 0),
-    ],
-    dtype=float,
-)  # fmt: skip
+CANONICAL = standing().double().numpy()
+#: facing the camera, mm from the pelvis
+STANDING = np.stack([CANONICAL[:, 1], -CANONICAL[:, 2], -CANONICAL[:, 0]], axis=-1)
 
 
 def people(*places: tuple[float, float, float]) -> np.ndarray:
@@ -144,10 +139,9 @@ def test_hmpaf_picture_shows_peak_and_direction():
 
 
 def test_poses_grid_faces_the_viewer():
-    canonical = np.stack([-STANDING[:, 2], STANDING[:, 0], -STANDING[:, 1]], axis=-1)
-    one = poses_grid(canonical[None], columns=1, side=120)
+    one = poses_grid(CANONICAL[None], columns=1, side=120)
     assert np.array_equal(one, render_people(STANDING[None], (120, 120), azimuth=-25, elevation=8, floor=False))
-    assert poses_grid(np.repeat(canonical[None], 5, axis=0), columns=3, side=40).shape == (80, 120, 3)
+    assert poses_grid(np.repeat(CANONICAL[None], 5, axis=0), columns=3, side=40).shape == (80, 120, 3)
     assert poses_grid(np.zeros((0, 15, 3)), columns=3, side=40).shape == (40, 120, 3)
 
 
