@@ -21,10 +21,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from experiments.mupots_keypoints import keypoints
+from experiments.mupots_keypoints import write_once
 from experiments.rows import folder, mpose3d, mupots_figures, once, training
 from mpose3d.evaluation.in_2d import compare_2d
 from mpose3d.evaluation.scenes import evaluate_scenes
@@ -254,8 +253,9 @@ def measure(
     evaluate_scenes(data.motion_capture, through="maps", weights=str(weights), out=place)
     figures = {"scenes": json.loads((place / "scenes.json").read_text())}
     if "annotated" in inputs:
-        lifted = place / "lifted.npz"
-        lift(str(_annotated(data, shared)), out=str(lifted), layout="mupots", through="maps", weights=str(weights))
+        annotated, lifted = shared / "annotated.npz", place / "lifted.npz"
+        write_once(annotated, data.annotations, data.images)
+        lift(str(annotated), out=str(lifted), layout="mupots", through="maps", weights=str(weights))
         figures["annotated"] = mupots_figures(data.annotations, data.images, lifted)
     teacher = LightweightOpenPose(data.teacher)
     for pathway in ("hmpaf", "image"):
@@ -284,16 +284,6 @@ def _copy_teacher(source: Path, destination: Path) -> None:
         place = destination / file.relative_to(source)
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, place)
-
-
-def _annotated(data: Data, shared: Path) -> Path:
-    """Annotated 2D of the frames that there are pictures of, as a file for `mpose3d lift`."""
-    file = shared / "annotated.npz"
-    if not file.is_file():
-        wanted = {f"{picture.parent.name}_{picture.stem}/px" for picture in data.images.rglob("*.jpg")}
-        with whole_or_none(file) as unfinished:
-            np.savez(unfinished, **{key: px for key, px in keypoints(data.annotations).items() if key in wanted})
-    return file
 
 
 _MUPOTS: dict[str, Callable[[dict[str, float]], str]] = {

@@ -16,13 +16,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from experiments.mupots_keypoints import keypoints
+from experiments.mupots_keypoints import write_once
 from experiments.rows import folder, mpose3d, mupots_figures, once, training
 from mpose3d.evaluation.mupots import score_mupots
 from mpose3d.evaluation.scenes import evaluate_scenes
-from mpose3d.files import whole_or_none
 from mpose3d.inference import infer
 from mpose3d.lifting import lift
 from mpose3d.visualise.tables import markdown_table
@@ -85,9 +82,7 @@ def run(name: str, data: Data, out: Path, steps: int) -> dict[str, dict[str, flo
 def measure(weights: Path, data: Data, place: Path, shared: Path) -> dict[str, dict[str, float]]:
     """Figures of a lifter as users run it; what the commands wrote stays in `place`."""
     annotated, lifted, people = shared / "annotated.npz", place / "lifted.npz", place / "people"
-    if not annotated.is_file():
-        with whole_or_none(annotated) as unfinished:
-            np.savez(unfinished, **keypoints(data.annotations))
+    write_once(annotated, data.annotations)
     lift(str(annotated), out=str(lifted), layout="mupots", weights=str(weights))
     matched = score_mupots(data.annotations, lifted, "matched")[0].mean
     infer([str(data.images)], out=str(people), weights=str(weights), overlay=False, page=False)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mpose3d.data.mupots import find_sequences, read_sequence
+from mpose3d.files import whole_or_none
 
 
 def keypoints(annotations: Path) -> dict[str, np.ndarray]:
@@ -21,6 +22,18 @@ def keypoints(annotations: Path) -> dict[str, np.ndarray]:
         for sequence in sequences
         for frame, valid in enumerate(sequence.valid)
     }
+
+
+def write_once(file: Path, annotations: Path, images: Path | None = None) -> None:
+    """`keypoints` as a file, unless there is one; with `images`, only of the frames that there are pictures of."""
+    if file.is_file():
+        return
+    arrays = keypoints(annotations)
+    if images is not None:
+        pictures = {f"{picture.parent.name}_{picture.stem}/px" for picture in images.rglob("*.jpg")}
+        arrays = {key: px for key, px in arrays.items() if key in pictures}
+    with whole_or_none(file) as unfinished:
+        np.savez(unfinished, **arrays)
 
 
 def main() -> None:

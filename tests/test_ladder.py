@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from experiments import ladder
@@ -72,15 +71,6 @@ def test_what_was_done_is_not_done_again(tmp_path, monkeypatch):
     run("c", DATA, tmp_path)
     assert calls[4:] == [tmp_path / "c" / "network.safetensors"]
     assert run(START, DATA, tmp_path)["steps"] == 0 and calls[5:] == [Path("first")]
-
-
-def test_only_frames_with_a_picture_are_lifted(tmp_path, monkeypatch):
-    monkeypatch.setattr(ladder, "keypoints", lambda _: {f"TS1_img_{i:06d}/px": np.ones((i, 17, 2)) for i in range(4)})
-    (tmp_path / "images/TS1").mkdir(parents=True)
-    (tmp_path / "images/TS1/img_000002.jpg").touch()
-    data = Data(tmp_path, tmp_path / "images", tmp_path, "", tmp_path, tmp_path)
-    with np.load(ladder._annotated(data, tmp_path)) as arrays:
-        assert {key: len(value) for key, value in arrays.items()} == {"TS1_img_000002/px": 2}
 
 
 def test_figures_become_tables():
