@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from mpose3d.cli import COMMANDS, TRAINING, main
 
@@ -85,6 +86,18 @@ def test_a_misspelt_key_in_a_file_names_the_file(tmp_path, capsys):
     assert fit("aae", "--config", str(config), tmp_path=tmp_path) == 2
     told = capsys.readouterr().err.strip().splitlines()[-1]
     assert "max_epoch" in told and "mine.yaml" in told
+
+
+@pytest.mark.parametrize("stage", ["phase1", "phase2"])
+@pytest.mark.parametrize("variant", ["network", "network_stage1", "unpaired", "paired"])
+def test_the_variants_are_configurations(stage, variant, capsys):
+    configs = [ROOT / f"experiments/{name}.yaml" for name in ("base", stage, "network", variant)]
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", *(f"--config={config}" for config in configs), "--print_config"])
+    assert stop.value.code == 0
+    data = yaml.safe_load(capsys.readouterr().out)["data"]["init_args"]
+    assert (data["paired"] is not None) == (variant == "paired")
+    assert (data["scenes"]["init_args"]["motion_capture"] is not None) == (variant == "unpaired")
 
 
 def test_a_missing_checkpoint_is_one_line(tmp_path, capsys):
