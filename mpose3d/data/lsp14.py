@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mpose3d.data.smpl import smpl_body
 from mpose3d.data.threedpw import ThreeDPWSequence
+from mpose3d.files import reading
 from mpose3d.skeleton import LSP_14
 
 # Rows of J_regressor_h36m.npy, which has the left leg before the right one.
@@ -32,15 +33,15 @@ def regress_lsp14(sequence: ThreeDPWSequence, body_models: Path | str | None) ->
     Raises:
         ImportError: the package smplx is missing.
         FileNotFoundError: a file is missing; says what to get and where to put it.
+        ValueError: the regressor is damaged.
     """
     if body_models is None:
         raise FileNotFoundError(f"the 14 joints of 3DPW come from SMPL meshes: give a folder DIR, with {_WHERE}")
     root = Path(body_models)
     file = root / "J_regressor_h36m.npy"
-    if not file.is_file():
-        raise FileNotFoundError(f"{file}: no such file; expected {_WHERE}")
     rows = [_ROWS.index(name) for name in LSP_14.names]
-    regressor = torch.from_numpy(np.load(file)[rows]).float()
+    with reading(file, _WHERE):
+        regressor = torch.from_numpy(np.load(file)[rows]).float()
     actors = []
     for p, gender in enumerate(sequence.genders):
         body = smpl_body(sequence.poses[:, p], sequence.betas[p], sequence.trans[:, p] / 1000, gender, root)

@@ -162,6 +162,9 @@ def test_14_joints_are_those_of_the_meshes(threedpw_root: Path, tmp_path: Path) 
     sequence = replace(sequence, poses=torch.zeros_like(sequence.poses), betas=torch.zeros_like(sequence.betas))
     with pytest.raises(FileNotFoundError, match=r"J_regressor_h36m\.npy: no such file; expected .*SPIN"):
         regress_lsp14(sequence, tmp_path)
+    (tmp_path / "J_regressor_h36m.npy").write_bytes(b"damaged")
+    with pytest.raises(ValueError, match=r"J_regressor_h36m\.npy: not DIR/J_regressor_h36m\.npy from .*SPIN"):
+        regress_lsp14(sequence, tmp_path)
     vertices = {name: j for j, name in enumerate(SMPL_24.names)} | {"head_top": HEAD_TOP_VERTEX}
     legs = [f"{side}_{joint}" for side in "lr" for joint in ("hip", "knee", "ankle")]
     arms = [f"{side}_{joint}" for side in "lr" for joint in ("shoulder", "elbow", "wrist")]
