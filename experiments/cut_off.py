@@ -18,8 +18,9 @@ from torch import Tensor
 
 from mpose3d.data.letterbox import Picture, letterbox, read_picture
 from mpose3d.data.mupots import find_pictures, official_size, read_sequence
-from mpose3d.inference import PeopleReader, default_teacher, read_network
+from mpose3d.inference import default_teacher, read_network
 from mpose3d.metrics.functional import mpjpe, pmpjpe
+from mpose3d.readers import KeypointReader, PeopleReader
 from mpose3d.skeleton import MUPOTS_17, SKELETON
 from mpose3d.visualise.tables import print_table
 
@@ -70,7 +71,7 @@ def main() -> None:
     seen_inside, seen_anywhere = default_teacher("keypoints"), default_teacher("keypoints")
     seen_anywhere.seen_inside = lambda people, border: people
     readers = {
-        name: PeopleReader(teacher, network, "keypoints")
+        name: KeypointReader(teacher, network)
         for name, teacher in (("seen as MoveNet says", seen_anywhere), ("not seen at the border", seen_inside))
     }
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from mpose3d.networks.cross_modal import CrossModalNetwork
+
 _SHARED_DATA = Path(__file__).resolve().parents[1] / ".." / "shared" / "data"
 
 
@@ -27,3 +29,13 @@ def _same_random_numbers() -> None:
 @pytest.fixture
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def network(tmp_path) -> CrossModalNetwork:
+    """A network that sees people everywhere."""
+    torch.manual_seed(0)
+    network = CrossModalNetwork("mpose3d", v_channels=8, stride=4, input_size=64, g_width=4, h_width=16, sigma=2.0)
+    torch.nn.init.constant_(network.h.root.bias[0], 5.0)
+    network.save(tmp_path / "network.safetensors")
+    return network

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from mpose3d.data.letterbox import Letterbox
 from mpose3d.export import export
-from mpose3d.inference import PeopleReader
 from mpose3d.networks.cross_modal import CrossModalNetwork
 from mpose3d.networks.teacher import SmallTeacher
+from mpose3d.readers import MapReader
 from mpose3d.skeleton import SKELETON
 
 SIDE, PEOPLE, THRESHOLD = 96, 6, 0.3
@@ -72,7 +72,7 @@ def test_a_file_gives_the_people_of_eager(made, tmp_path, format):
         pytest.importorskip("onnxscript")
     _, teacher, network = made
     run, description = LOADERS[format](write(made, tmp_path, format))
-    reader = PeopleReader(teacher, network, teacher_size=SIDE, max_people=PEOPLE, threshold=THRESHOLD)
+    reader = MapReader(teacher, network, teacher_size=SIDE, max_people=PEOPLE, threshold=THRESHOLD)
     box = Letterbox.fit(SIDE, SIDE, SIDE)
     images = torch.randint(0, 256, (3, SIDE, SIDE, 3), dtype=torch.uint8)
     for batch in (images[:1], images):

@@ -23,11 +23,12 @@ from experiments.bench.peers import randomise
 from experiments.bench.timing import Rows, interleaved, print_rows, write_results
 from mpose3d.data.images import PhotographDataset, find_photographs
 from mpose3d.data.letterbox import letterbox
-from mpose3d.inference import PeopleReader
 from mpose3d.lifting import read_lifter
 from mpose3d.losses import relative_error
 from mpose3d.networks.fuse import fused
+from mpose3d.networks.keypoint_lifter import KeypointLifter
 from mpose3d.networks.teacher import CompactTeacher, CompactTrunk, LightweightOpenPose, Teacher
+from mpose3d.readers import KeypointReader, MapReader, PeopleReader
 
 
 @torch.inference_mode()
@@ -41,7 +42,11 @@ def latency(teachers: dict[str, Teacher], networks: Networks, side: int, repeats
         functions["E and F", name] = partial(fast, image)
         sees = AlwaysRight(teacher, crowd.maps(teacher, side))
         for pathway, network in networks.items():
-            reader = PeopleReader(sees, network, pathway, side, refine=0)
+            reader: PeopleReader
+            if isinstance(network, KeypointLifter):
+                reader = KeypointReader(sees, network, side, refine=0)
+            else:
+                reader = MapReader(sees, network, "hmpaf", side)
             functions[f"photograph to people, {pathway}", name] = partial(
                 reader.read, *letterbox(crowd.picture, reader.side)
             )

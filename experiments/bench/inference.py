@@ -28,7 +28,7 @@ from experiments.bench.peers import OpenPoseSixStages, ResNet50Regressor, random
 from experiments.bench.timing import Rows, Timing, available_device, interleaved, print_rows, write_results
 from mpose3d.data.letterbox import Picture, letterbox, to_tensor
 from mpose3d.geometry.camera import Camera
-from mpose3d.inference import SCALES, SEEN_REFINE, Pathway, PeopleReader
+from mpose3d.inference import SCALES, Pathway
 from mpose3d.lifting import read_lifter
 from mpose3d.networks.backends import Backend, Precision, accelerate
 from mpose3d.networks.cross_modal import CrossModalNetwork, Detection
@@ -36,6 +36,7 @@ from mpose3d.networks.keypoint_lifter import KeypointLifter
 from mpose3d.networks.movenet import MoveNet
 from mpose3d.networks.photograph import PhotographNetwork
 from mpose3d.networks.teacher import LightweightOpenPose, Teacher
+from mpose3d.readers import KeypointReader, MapReader, PeopleReader
 from mpose3d.representations.hmpaf import People2D, parse
 from mpose3d.representations.neural import NeuralGrid, People, Roots
 
@@ -56,12 +57,12 @@ def readers(
     - "hmpaf": through the teacher, G and H.
     """
     lifter, (backend, precision) = networks["keypoints"], way
-    make = partial(PeopleReader, max_people=20, threshold=THRESHOLD, backend=backend, precision=precision)
+    how = {"teacher_size": side, "max_people": 20, "threshold": THRESHOLD, "backend": backend, "precision": precision}
     return {
-        "movenet": make(movenet, lifter, "keypoints", side, refine=0),
-        "movenet, refined": make(movenet, lifter, "keypoints", side, refine=SEEN_REFINE),
-        "keypoints": make(teacher, lifter, "keypoints", side, refine=0),
-        "hmpaf": make(teacher, networks["hmpaf"], "hmpaf", side),
+        "movenet": KeypointReader(movenet, lifter, refine=0, **how),
+        "movenet, refined": KeypointReader(movenet, lifter, **how),
+        "keypoints": KeypointReader(teacher, lifter, refine=0, **how),
+        "hmpaf": MapReader(teacher, networks["hmpaf"], "hmpaf", **how),
     }
 
 
@@ -150,7 +151,7 @@ def peers(networks: Networks, teacher: Teacher, movenet: MoveNet, repeats: int, 
             ours_by[side, name, way] = partial(_read, reader, crowd.picture)
     whole = copy.deepcopy(movenet)
     whole.scales = SCALES
-    reader = PeopleReader(whole, networks["keypoints"], "keypoints")
+    reader = KeypointReader(whole, networks["keypoints"])
     ours_by[reader.side, "infer as it is", ("eager", "float32")] = partial(_read, reader, crowd.picture)
 
     functions: dict[str, Callable[[], object]] = {}

@@ -22,7 +22,6 @@ from torch import Tensor
 
 from mpose3d.cli import main as mpose3d
 from mpose3d.data.rendered import RenderedWorld
-from mpose3d.inference import PeopleReader
 from mpose3d.metrics.functional import mpjpe, pmpjpe
 from mpose3d.metrics.matching import assign_people
 from mpose3d.networks.cross_modal import CrossModalNetwork, Detection
@@ -31,6 +30,7 @@ from mpose3d.networks.peak_chooser import PeakChooser
 from mpose3d.networks.teacher import SmallTeacher, Teacher
 from mpose3d.poses.artificial import ArtificialPoses
 from mpose3d.poses.scenes import Scenes
+from mpose3d.readers import KeypointReader
 from mpose3d.representations.neural import Roots
 from mpose3d.sample import PicturedScenes
 from mpose3d.skeleton import SKELETON
@@ -152,7 +152,7 @@ def report(out: Path) -> dict[str, dict[str, float]]:
         choosers["joints chosen again"] = PeakChooser.from_file(out / "chooser" / "network.safetensors")
     for name, chooser in choosers.items():
         # without refinement, which follows the errors of a teacher as rough as this
-        reader = PeopleReader(teacher, lifter, "keypoints", UNSEEN.input_size, refine=0, chooser=chooser)
+        reader = KeypointReader(teacher, lifter, UNSEEN.input_size, refine=0, chooser=chooser)
         read = [reader.detect(image) for image, _ in unseen]
         rows[f"{name}, lifted"] = score_people(read, unseen)
     with torch.inference_mode():

@@ -16,11 +16,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mpose3d import assets
 from mpose3d.data.letterbox import letterbox, read_picture, to_tensor
-from mpose3d.inference import PeopleReader
 from mpose3d.networks.backends import accelerate
 from mpose3d.networks.fuse import fused
 from mpose3d.networks.keypoint_lifter import KeypointLifter
 from mpose3d.networks.movenet import MoveNet, _merged, _once_each
+from mpose3d.readers import KeypointReader
 from mpose3d.representations.hmpaf import People2D
 from mpose3d.skeleton import COCO_17
 from tests.networks.test_photograph import Operations
@@ -200,7 +200,7 @@ def test_twenty_people_cost_what_one_costs():
     for people in (1, 20):
         middle = torch.tensor([(6 + 10 * (p % 5), 8 + 12 * (p // 5)) for p in range(people)])
         points = middle[:, None] + torch.randint(-4, 5, (people, 17, 2), generator=generator)
-        reader = PeopleReader(Told(crowd(points, middle, 56, 56)), lifter, "keypoints", 224, threshold=0.15)
+        reader = KeypointReader(Told(crowd(points, middle, 56, 56)), lifter, 224, threshold=0.15)
         image = torch.rand(1, 3, 224, 224)
         reader.detect(image)  # constants are made once
         with FlopCounterMode(display=False) as counter, Operations() as operations:

@@ -53,7 +53,7 @@ class Teacher(nn.Module, ABC):
         normalise: what `features` does to the image before the first convolution.
     """
 
-    # for who reads single people by it (`mpose3d.inference.PeopleReader`):
+    # for who reads single people by it (`mpose3d.readers.KeypointReader`):
     #: side in pixels of what it reads; where people are larger in cells, their joints are better placed
     side = 544
     #: least score of a person
