@@ -21,6 +21,7 @@ from mpose3d.geometry.kinematics import (
     local_to_canonical,
     rotate,
 )
+from mpose3d.geometry.precision import normalize
 from mpose3d.poses.scenes import Scenes
 from mpose3d.sample import AnnotatedPhotographs, PicturedScenes
 from mpose3d.skeleton import SKELETON, Layout
@@ -88,11 +89,12 @@ def before_camera(batch: AnnotatedPhotographs, layout: Layout, camera: Camera) -
     p_c, rotation = canonicalize(joints)
     p_l = torch.where(known[..., None], canonical_to_local(p_c), like((0.0, 0.0, 1.0), p_c))
     p_c = local_to_canonical(p_l)
-    rays = (px - like(camera.centre, px)) / camera.focal
     root = SKELETON.root
-    turn = _turn(joints[..., root, :], torch.nn.functional.pad(rays[..., root, :], (0, 1), value=1.0))
+    root_px = px[..., root, :]
+    turn = _turn(joints[..., root, :], camera.unproject(root_px, torch.ones_like(root_px[..., 0])))
     p_r = rotate(p_c, turn @ rotation)
-    place = fit_translation(p_r, torch.where(known[..., None], rays, 0), known, spread(rays, known)[1].clamp_min(1e-6))
+    rays = torch.where(known[..., None], camera.rays(px), 0)
+    place = fit_translation(p_r, rays, known, spread(rays, known)[1].clamp_min(1e-6))
 
     side = batch.image.shape[-1]
     inside = ((px > -0.5) & (px < side - 0.5)).all(-1)
@@ -104,7 +106,7 @@ def before_camera(batch: AnnotatedPhotographs, layout: Layout, camera: Camera) -
 
 def _turn(a: Tensor, b: Tensor) -> Tensor:
     """Rotation (..., 3, 3) that takes the direction of a (..., 3) to that of b by the shortest way."""
-    a, b = (torch.nn.functional.normalize(v, dim=-1) for v in (a, b))
+    a, b = normalize(a), normalize(b)
     axis = torch.linalg.cross(a, b)
     sine = axis.norm(dim=-1, keepdim=True)
     angle = torch.atan2(sine, (a * b).sum(-1, keepdim=True))

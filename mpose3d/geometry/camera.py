@@ -54,6 +54,11 @@ class Camera:
         return self.focal * points[..., :2] / depth + like(self.centre, points)
 
     @full_precision
+    def rays(self, pixels: Tensor) -> Tensor:
+        """Lines of sight of pixels (..., 2): x and y (..., 2) at depth 1."""
+        return (pixels - like(self.centre, pixels)) / self.focal
+
+    @full_precision
     def unproject(self, pixels: Tensor, depth: Tensor) -> Tensor:
         """Pixels (..., 2) at depth (...) mm -> camera space (..., 3) mm."""
         xy = (pixels - like(self.centre, pixels)) * depth[..., None] / self.focal

@@ -8,7 +8,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from mpose3d.geometry.camera import Camera
-from mpose3d.geometry.constants import like
 from mpose3d.geometry.extent import bounding_box
 from mpose3d.geometry.kinematics import fit_translation, local_to_canonical, rotate
 from mpose3d.geometry.precision import full_precision, normalize
@@ -94,8 +93,7 @@ class KeypointLifter(PriorNetwork):
                 onto the joints seen (in the manner of SMPLify, Bogo et al., ECCV 2016), the reading itself being the
                 prior. Not for training.
         """
-        rays = (joints_px - like(camera.centre, joints_px)) / camera.focal
-        rays = torch.where(visible[..., None], rays, 0)
+        rays = torch.where(visible[..., None], camera.rays(joints_px), 0)
         view = _view(rays, visible)
         seen = nn.functional.pad(rays, (0, 1), value=1.0) @ view
         seen = torch.where(visible[..., None], seen[..., :2] / seen[..., 2:].clamp_min(0.1), 0)

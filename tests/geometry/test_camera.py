@@ -11,6 +11,7 @@ def test_unproject_inverts_project(generator):
     points = torch.randn(1000, 3, generator=generator, dtype=torch.float64) * 500 + torch.tensor([0, 0, 4000.0])
     pixels = camera.project(points)
     torch.testing.assert_close(camera.unproject(pixels, points[:, 2]), points)
+    torch.testing.assert_close(camera.rays(pixels), points[:, :2] / points[:, 2:])
 
 
 def test_the_camera_of_an_image_looks_at_its_middle_from_a_multiple_of_its_longer_side():
