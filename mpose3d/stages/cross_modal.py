@@ -26,10 +26,6 @@ from mpose3d.stages.base import Stage
 ScoredBatch = Scenes | PicturedScenes | Photographs | AnnotatedPhotographs
 
 
-# of people read at true roots
-_PEOPLE_TERMS = ("pose", "canonical", "rotation", "points", "depth", "root")
-
-
 @dataclass(frozen=True)
 class LossWeights:
     """Weights of the terms.
@@ -201,7 +197,11 @@ class CrossModalStage(Stage):
 
     def training_loss(self, terms: dict[str, Tensor], batch_size: int) -> Tensor:
         weights = vars(self.weights)
-        paired = {f"paired_{name}": weights["paired"] * weights[f"recon_{name}"] for name in _PEOPLE_TERMS}
+        paired = {
+            name: weights["paired"] * weights[name.replace("paired_", "recon_")]
+            for name in terms
+            if name.startswith("paired_")
+        }
         return self.weighted_loss("train", terms, weights | paired, batch_size)
 
     # scoring ---------------------------------------------------------------------------------------------------------
