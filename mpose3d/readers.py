@@ -239,8 +239,9 @@ class KeypointReader(PeopleReader):
         if isinstance(teacher, MoveNet):
             height, width = image.shape[-2:]
             x0, y0, x1, y1 = border or (-0.5, -0.5, width - 0.5, height - 0.5)
-            borders = image.new_tensor([(x0, y0, x1, y1), (y0, x0, y1, x1)])  # the picture is in the middle
-            k_q = teacher.seen_inside(k_q, borders.repeat(turns, 1)[:turns].repeat_interleave(len(image), 0))
+            # turned, too, the picture is in the middle of the image
+            borders = [(y0, x0, y1, x1) if turn % 2 else (x0, y0, x1, y1) for turn in range(turns)]
+            k_q = teacher.seen_inside(k_q, image.new_tensor(borders).repeat_interleave(len(image), 0))
         points, visible = layout.to_skeleton(k_q.points, k_q.visible & k_q.valid[..., None], estimate=True)
         total, score = torch.where(k_q.valid, k_q.scores.sum(-1), 0), teacher.score(k_q)
         if turns == 1:
