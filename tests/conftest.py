@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
 from mpose3d.networks.cross_modal import CrossModalNetwork
+
+# a process that is forked off one with a pool of threads hangs; whoever wants more cores runs more workers
+os.environ["OMP_NUM_THREADS"] = "1"
+torch.set_num_threads(1)
 
 _SHARED_DATA = Path(__file__).resolve().parents[1] / ".." / "shared" / "data"
 

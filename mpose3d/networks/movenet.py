@@ -233,13 +233,14 @@ class MoveNet(nn.Module):
 def _once_each(points: Tensor, scores: Tensor, visible: Tensor, side: Tensor) -> People2D:
     """People (b, p, ...) with boxes of these sides (b, p), surest first.
 
-    Not valid is whoever lies where somebody surer does, be that one valid or not.
+    Not valid is whoever lies where somebody surer does who is not so put out in turn.
     """
     order = scores.sum(-1).argsort(dim=1, descending=True)
     points, scores, visible, side = (in_order(part, order) for part in (points, scores, visible, side))
     apart = (points[:, :, None] - points[:, None]).norm(dim=-1)
     shared = (apart < _SAME_JOINT * side[:, None, :, None]) & visible[:, :, None]
-    again = (shared.sum(-1) > _SHARED * visible.sum(-1, keepdim=True)).tril(-1).any(-1)
+    again = (shared.sum(-1) > _SHARED * visible.sum(-1, keepdim=True)).tril(-1)
+    again = (again & ~again.any(-1)[:, None]).any(-1)
     valid = visible.any(-1) & ~again
     visible = visible & valid[..., None]
     return People2D(torch.where(visible[..., None], points, 0), torch.where(visible, scores, 0), visible, valid)
@@ -250,7 +251,8 @@ def _merged(readings: Sequence[People2D], scales: Sequence[float]) -> People2D:
 
     Two of different readings are the same person if half of the one's joints are near the other's: the earlier stays,
     with its scores. Joints are the mean of all readings of them, weighted by score and by the size that was read. Who
-    is new in a later reading counts by `_SURER`. Of two who lie in one place all the same, the less sure is a fragment.
+    is new in a later reading counts by `_SURER`. Of two who lie in one place all the same, the less sure is a fragment:
+    half of a person, say, whom another reading sees whole.
     """
     points, scores, visible, valid = (torch.cat(parts, dim=1) for parts in zip(*readings, strict=True))
     weights = torch.cat([scale * reading.scores for scale, reading in zip(scales, readings, strict=True)], dim=1)
@@ -276,14 +278,15 @@ def _merged(readings: Sequence[People2D], scales: Sequence[float]) -> People2D:
     valid = first & ~(better & one_in_other(box[:, :, None], box[:, None])).any(-1)
 
     itself = torch.eye(len(which), dtype=torch.bool, device=which.device)
-    readings_of = (same | itself).to(weights)
+    readings_of = (same & nearest.mT | itself).to(weights)  # nobody's reading is averaged into two people
     total = readings_of @ weights
     visible = (total > 0) & valid[..., None]
     points = torch.einsum("bnm,bmjd->bnjd", readings_of, weights[..., None] * points)
     points = torch.where(visible[..., None], points / total[..., None].clamp_min(1e-9), 0)
-    order = torch.where(valid, sure, -1).topk(readings[0].valid.shape[1]).indices
-    merged = points, torch.where(visible, scores, 0), visible, valid
-    return People2D(*(in_order(part, order) for part in merged))
+    box = bounding_box(points, visible)
+    side = (box[..., 2:] - box[..., :2]).prod(-1).sqrt()
+    merged = _once_each(points, torch.where(visible, scores, 0), visible, side)
+    return People2D(*(part[:, : readings[0].valid.shape[1]] for part in merged))
 
 
 def _numbered(name: str, i: int) -> str:

@@ -342,6 +342,34 @@ def test_of_one_reading_joints_are_shared_within_a_tenth_of_the_side(body, part,
     assert _once_each(points, scores * seen, seen, torch.full((1, 2), 60.0)).valid.all()
 
 
+def test_whoever_is_somebody_else_takes_nobody_away(body):
+    """The second is near the first, the third near the second alone."""
+    points = torch.stack([body + shift * torch.tensor([3.0, 4.0]) for shift in (0, 1, 2)])[None]
+    scores = torch.tensor([0.9, 0.7, 0.5])[None, :, None].expand(1, 3, 17)
+    found = _once_each(points, scores, scores > 0, torch.full((1, 3), 60.0))
+    assert found.valid.tolist() == [[True, False, True]]
+    torch.testing.assert_close(found.points[0, [0, 2]], points[0, [0, 2]])
+
+
+def test_nobody_is_averaged_into_two_people(body):
+    """Two side by side, of whom another size sees one: both are near that one, who is near the first."""
+    away = 0.1 * (body.amax(0) - body.amin(0))
+    merged = _merged([reading(body, body + away, score=0.5), reading(body + 0.3 * away, score=0.5)], (1.0, 1.0))
+    assert merged.valid.sum() == 2
+    for person in (body + 0.15 * away, body + away):
+        assert (merged.points[0] - person).abs().amax((1, 2)).min() < 1e-4
+
+
+def test_two_halves_are_the_person_whom_another_size_sees_whole(body):
+    whole = reading(body, body, score=0.5)
+    upper = torch.stack([torch.arange(17) < 9, torch.arange(17) >= 9])
+    seen = whole.visible & torch.cat([upper, upper])
+    halves = whole._replace(visible=seen, scores=whole.scores * seen, points=whole.points * seen[..., None])
+    merged = _merged([halves, reading(body)], (1.0, 1.0))
+    assert merged.valid.tolist() == [[True, False, False, False]]
+    torch.testing.assert_close(merged.points[0, 0], body)
+
+
 def test_a_few_joints_are_not_the_same_person(body):
     """Another reading has the person a little off, and two of the joints, exactly, as somebody else."""
     whole, two = reading(body + 4), reading(body, joints=2)
