@@ -83,7 +83,7 @@ def measure(weights: Path, data: Data, place: Path, shared: Path) -> dict[str, d
     """Figures of a lifter as users run it; what the commands wrote stays in `place`."""
     annotated, lifted, people = shared / "annotated.npz", place / "lifted.npz", place / "people"
     write_once(annotated, data.annotations)
-    lift(str(annotated), out=str(lifted), layout="mupots", weights=str(weights))
+    lift(str(annotated), out=str(lifted), layout="mupots", weights=str(weights), proportions=False)
     matched = score_mupots(data.annotations, lifted, "matched")[0].mean
     infer([str(data.images)], out=str(people), weights=str(weights), overlay=False, page=False)
     evaluate_scenes(data.held_out, weights=str(weights), out=place)

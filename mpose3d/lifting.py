@@ -49,6 +49,7 @@ def lift_people(
     picture: Int[Tensor, " n"],
     cameras: Sequence[Camera],
     refine: int | None = None,
+    proportions: bool = False,
 ) -> People:
     """2D people of several pictures -> the same people in 3D, in their order.
 
@@ -62,17 +63,18 @@ def lift_people(
         picture: which of `cameras` each person is seen by.
         cameras: one for each picture, any.
         refine: see `KeypointLifter.forward`; by default `REFINE` steps.
+        proportions: see there.
 
     Returns:
         People in the camera space (mm) and in pixels of their own pictures, on the device of the network.
 
     Raises:
-        ValueError: steps of refinement asked of a network that reads maps.
+        ValueError: refinement asked of a network that reads maps.
     """
     parameter = next(network.parameters())
     maps = isinstance(network, CrossModalNetwork)
-    if maps and refine is not None:
-        raise ValueError("refine is of people who are lifted through keypoints, maps have no use for it")
+    if maps and (refine is not None or proportions):
+        raise ValueError("refine and proportions are of people lifted through keypoints, maps have no use for them")
     # every picture is seen as one and the same camera would have seen it: the rays are what counts
     one = network.representation.camera if maps else _ONE_CAMERA
     focal = torch.tensor([camera.focal for camera in cameras], dtype=torch.float64)[picture, None, None]
@@ -85,7 +87,8 @@ def lift_people(
         people = _through_maps(network, joints, visible, picture, len(cameras))
     else:
         parts = zip(joints.split(_PEOPLE), visible.split(_PEOPLE), strict=True)
-        people = _concatenated([network(*part, one, REFINE if refine is None else refine) for part in parts])
+        how = one, REFINE if refine is None else refine, proportions
+        people = _concatenated([network(*part, *how) for part in parts])
     return people._replace(joints_px=((people.joints_px.double().cpu() - shift) / ratio).to(parameter.device))
 
 
@@ -164,6 +167,7 @@ def lift(
     threshold: float = 0.0,
     focal_ratio: float = FOCAL_RATIO,
     refine: int | None = None,
+    proportions: bool | None = None,
     device: str = "cpu",
 ) -> None:
     """2D people of any detector -> 3D people: COCO results, OpenPose JSON or npz in, npz or JSON out.
@@ -183,6 +187,8 @@ def lift(
         focal_ratio: focal length over the longer side of a picture, where it is known.
         refine: through keypoints, steps by which each person is fitted to the joints after the network has read them,
             by default 3.
+        proportions: through keypoints, fit the lengths of each person's bones, too; by default true. False leaves the
+            skeleton's to everybody.
         device: where to run, "cpu" or "cuda".
     """
     place = Path(out)
@@ -204,7 +210,7 @@ def lift(
     arrays: dict[str, np.ndarray] = {}
     for start in track(range(0, len(pictures), _LIFTED), description="pictures"):
         part = pictures[start : start + _LIFTED]
-        for picture, found in zip(part, lift_pictures(network, part, focal_ratio, refine), strict=True):
+        for picture, found in zip(part, lift_pictures(network, part, focal_ratio, refine, proportions), strict=True):
             if to_npz:
                 arrays[f"{picture.name}/px"], arrays[f"{picture.name}/mm"] = found.joints_px, found.joints_mm
             else:
@@ -233,6 +239,7 @@ def lift_pictures(
     pictures: Sequence[PictureKeypoints],
     focal_ratio: float = FOCAL_RATIO,
     refine: int | None = None,
+    proportions: bool | None = None,
 ) -> list[PhotographPeople]:
     """2D people of pictures whose sizes are known -> the same people in 3D, all of them, in their order.
 
@@ -242,7 +249,9 @@ def lift_pictures(
     counts = [len(picture.px) for picture in pictures]
     which = torch.arange(len(pictures)).repeat_interleave(torch.tensor(counts))
     px, visible = (torch.cat([getattr(picture, part) for picture in pictures]) for part in ("px", "visible"))
-    people = lift_people(network, px, visible, which, cameras, refine)
+    if proportions is None:
+        proportions = isinstance(network, KeypointLifter)
+    people = lift_people(network, px, visible, which, cameras, refine, proportions)
     joints_px = torch.where(visible[..., None], px, people.joints_px.cpu())
     parts = [part.cpu().split(counts) for part in (joints_px, people.joints, people.embedding)]
     return [

@@ -15,6 +15,7 @@ from mpose3d.cli import main
 from mpose3d.data.predictions import read_mupots_people, read_picture_people
 from mpose3d.evaluation.mupots import score_mupots
 from mpose3d.geometry.camera import Camera
+from mpose3d.geometry.kinematics import bone_lengths
 from mpose3d.lifting import lift_people
 from mpose3d.networks.cross_modal import CrossModalNetwork
 from mpose3d.networks.keypoint_lifter import REFINE, KeypointLifter, enough_joints
@@ -52,10 +53,10 @@ def lifter(tmp_path: Path) -> KeypointLifter:
     return lifter.eval()
 
 
-def lifted(network, joints, visible=None, picture=None, cameras=(CAMERA,)):
+def lifted(network, joints, visible=None, picture=None, cameras=(CAMERA,), **how):
     visible = torch.ones(joints.shape[:2], dtype=torch.bool) if visible is None else visible
     picture = torch.zeros(len(joints), dtype=torch.long) if picture is None else picture
-    return lift_people(network, joints, visible, picture, list(cameras))
+    return lift_people(network, joints, visible, picture, list(cameras), **how)
 
 
 class TestEachByItself:
@@ -80,6 +81,9 @@ class TestEachByItself:
             expected = lifter(joints[:1].float(), visible[:1], CAMERA, 1)
         found = lift_people(lifter, joints[:1], visible[:1], torch.tensor([0]), [CAMERA], refine=1)
         torch.testing.assert_close(found.joints, expected.joints, atol=0.5, rtol=1e-3)
+        own = [lift_people(lifter, joints, visible, picture, cameras, 1, fit) for fit in (False, True)]
+        assert (bone_lengths(own[0].joints)[:, :-1].std(0) < 0.1).all()
+        assert (bone_lengths(own[1].joints)[:, :-1].std(0) > 0.1).all()
 
     def test_nobody(self, lifter):
         found = lifted(lifter, people(0))
@@ -202,10 +206,13 @@ class TestCommand:
         path = save(tmp_path / "k.npz", {"a/px": joints[1:].numpy(), "b/px": joints[:1].numpy()})
         weights = ["--weights", str(tmp_path / "lifter.safetensors"), "--size", "640", "480"]
         assert main(["lift", str(path), "--out", str(tmp_path / "out.npz"), *weights]) == 0
-        expected = lifted(lifter, joints)
+        expected = lifted(lifter, joints, proportions=True)
         with np.load(tmp_path / "out.npz") as content:
             np.testing.assert_allclose(content["a/mm"], expected.joints[1:].numpy(), atol=0.1)
             np.testing.assert_allclose(content["b/mm"], expected.joints[:1].numpy(), atol=0.1)
+        assert main(["lift", str(path), "--out", str(tmp_path / "out.npz"), *weights, "--proportions=false"]) == 0
+        with np.load(tmp_path / "out.npz") as content:
+            np.testing.assert_allclose(content["a/mm"], lifted(lifter, joints).joints[1:].numpy(), atol=0.1)
 
     def test_pixels_are_those_given_and_projections_of_the_missing(self, lifter, tmp_path: Path):
         joints, visible = people(2), torch.ones(2, 15, dtype=torch.bool)
@@ -213,7 +220,7 @@ class TestCommand:
         path = save(tmp_path / "k.npz", {"a/px": torch.where(visible[..., None], joints, torch.nan).numpy()})
         weights = ["--weights", str(tmp_path / "lifter.safetensors"), "--size", "640", "480"]
         assert main(["lift", str(path), "--out", str(tmp_path / "out.npz"), *weights]) == 0
-        expected = torch.where(visible[..., None], joints, lifted(lifter, joints, visible).joints_px)
+        expected = torch.where(visible[..., None], joints, lifted(lifter, joints, visible, proportions=True).joints_px)
         with np.load(tmp_path / "out.npz") as content:
             np.testing.assert_allclose(content["a/px"], expected.numpy(), atol=0.01)
 
@@ -308,7 +315,8 @@ class TestCommand:
             (good, (*size, "--images", "x.json"), "given twice"),
             (good, (*size, "--focal_ratio", "0"), "--focal_ratio is focal length over picture side, a number above 0"),
             (good, (*size, "--refine=-1"), "--refine is a number of steps"),
-            (good, (*size, "--refine=1"), "maps have no use for it"),
+            (good, (*size, "--refine=1"), "maps have no use for them"),
+            (good, (*size, "--proportions=true"), "maps have no use for them"),
             (good, (*size, "--device", "abacus"), "--device abacus"),
             (nobody, size, "none of its 2 people has 4 joints beside neck and pelvis"),
             (good, (*size, "--weights", str(tmp_path / "no.safetensors")), "no weights at"),

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from mpose3d.geometry.camera import Camera
+from mpose3d.geometry.constants import constant, like
 from mpose3d.geometry.extent import bounding_box
 from mpose3d.geometry.kinematics import fit_translation, local_to_canonical, rotate
 from mpose3d.geometry.precision import full_precision, normalize
@@ -19,6 +20,11 @@ from mpose3d.skeleton import MIDPOINTS, SKELETON
 FEWEST_JOINTS = 4
 
 _MEASURED = [j not in MIDPOINTS for j in range(len(SKELETON))]
+
+# bones of left and right are as long as each other: the number of each bone's length
+_SIDES = [min(j, mirror) for j, mirror in enumerate(SKELETON.mirror)]
+_LENGTHS = sorted(set(_SIDES) - {SKELETON.root})
+_LENGTH_OF = tuple(_LENGTHS.index(j) if j in _LENGTHS else 0 for j in _SIDES)  # the root has none
 
 #: steps of refinement of joints that are exact or nearly so, unless others are asked for
 REFINE = 3
@@ -81,7 +87,12 @@ class KeypointLifter(PriorNetwork):
 
     @full_precision
     def forward(
-        self, joints_px: Float[Tensor, "*n 15 2"], visible: Bool[Tensor, "*n 15"], camera: Camera, refine: int = 0
+        self,
+        joints_px: Float[Tensor, "*n 15 2"],
+        visible: Bool[Tensor, "*n 15"],
+        camera: Camera,
+        refine: int = 0,
+        proportions: bool = False,
     ) -> People:
         """Joints in pixels of `camera`'s picture -> people in its camera space; invisible joints may hold anything.
 
@@ -92,6 +103,8 @@ class KeypointLifter(PriorNetwork):
             refine: Gauss-Newton steps from the network's reading of phi and T_R towards a body of Psi's that projects
                 onto the joints seen (in the manner of SMPLify, Bogo et al., ECCV 2016), the reading itself being the
                 prior. Not for training.
+            proportions: refine the lengths of bones, too, those of the skeleton being the prior; their sum stays. phi
+                knows nothing of them.
         """
         rays = torch.where(visible[..., None], camera.rays(joints_px), 0)
         view = _view(rays, visible)
@@ -104,6 +117,8 @@ class KeypointLifter(PriorNetwork):
         )
         code = self.code(self.read(features))
         if refine and code.numel():
+            # the numbers added are the logarithms of bone lengths, over those of the skeleton
+            code = nn.functional.pad(code, (0, len(_LENGTHS) * proportions))
             code = self._refined(code, view, rays, visible, size, refine)
         joints, embedding, rotation = self._body(code, view, rays, visible, size)
         return People(joints, camera.project(joints), embedding, rotation, joints[..., SKELETON.root, 2])
@@ -112,12 +127,13 @@ class KeypointLifter(PriorNetwork):
         self, code: Tensor, view: Tensor, rays: Tensor, visible: Tensor, size: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """What the network says -> joints (..., 15, 3) mm, phi, rotation."""
-        embedding, columns = code.split([self.embedding, 6], dim=-1)
+        embedding, columns, proportions = code.tensor_split([self.embedding, self.embedding + 6], dim=-1)
         embedding = embedding.tanh()
         # two columns of a rotation (Zhou et al., CVPR 2019), added to fixed ones so that no start is singular
         columns = columns.unflatten(-1, (2, 3)).mT + torch.eye(3, 2, dtype=columns.dtype, device=columns.device)
         rotation = view @ roma.special_gramschmidt(columns)
-        p_r = rotate(local_to_canonical(self.psi(embedding)), rotation)
+        lengths = _own_lengths(proportions) if proportions.shape[-1] else None
+        p_r = rotate(local_to_canonical(self.psi(embedding), lengths), rotation)
         return p_r + fit_translation(p_r, rays, visible, size)[..., None, :], embedding, rotation
 
     def _refined(self, code: Tensor, view: Tensor, rays: Tensor, visible: Tensor, size: Tensor, steps: int) -> Tensor:
@@ -150,6 +166,13 @@ class KeypointLifter(PriorNetwork):
             gradient = torch.einsum("nkjd,nj,njd->nk", slope, weight, distance) + _TRUST * (code - start)
             code = code - torch.linalg.solve(normal, gradient)
         return code
+
+
+def _own_lengths(proportions: Tensor) -> Tensor:
+    """Logarithms (..., 8) of bone lengths over those of the skeleton -> lengths (..., 15) in mm, of the same sum."""
+    table = like(SKELETON.bone_lengths, proportions)
+    lengths = table * proportions[..., constant(_LENGTH_OF, proportions.device)].exp()
+    return lengths * (table.sum() / lengths.sum(-1, keepdim=True))
 
 
 def _view(rays: Tensor, visible: Tensor) -> Tensor:

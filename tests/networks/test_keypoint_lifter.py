@@ -8,8 +8,17 @@ import pytest
 import torch
 from torch.func import jacfwd
 
+from mpose3d.assets import weights_file
 from mpose3d.geometry.camera import Camera
-from mpose3d.geometry.kinematics import fit_translation, local_to_canonical, rotate
+from mpose3d.geometry.kinematics import (
+    bone_lengths,
+    canonical_to_local,
+    canonicalize,
+    fit_translation,
+    local_to_canonical,
+    rotate,
+)
+from mpose3d.metrics.functional import pmpjpe
 from mpose3d.networks.keypoint_lifter import KeypointLifter, _size, _view
 from mpose3d.poses.artificial import ArtificialPoses
 from mpose3d.poses.scenes import SceneSampler
@@ -166,6 +175,33 @@ def test_steps_of_refinement_are_those_of_gauss_newton(lifter, people):
             gradient = rows.mT @ (weight * distance.flatten()) + 0.01 * (exact - start[p])
             exact = exact - torch.linalg.solve(normal, gradient)
         torch.testing.assert_close(stepped[p], exact, rtol=0, atol=0.02 * (exact - start[p]).norm().item())
+
+
+def test_proportions_are_found_of_people_who_are_not_the_skeleton(people):
+    """Legs a fifth longer and shoulders a fifth narrower than its own; with the lifter that ships."""
+    lifter = KeypointLifter.from_file(weights_file("lifter")).double().eval()
+    table = people.new_tensor(SKELETON.bone_lengths)
+    long, narrow = (
+        people.new_tensor([name.split("_")[-1] in parts for name in SKELETON.names])
+        for parts in (("knee", "ankle"), ("shoulder",))
+    )
+    lengths = table * (1 + 0.2 * long - 0.2 * narrow)
+    canonical, rotation = canonicalize(people - people[:, SKELETON.root, None])
+    own = rotate(local_to_canonical(canonical_to_local(canonical), lengths), rotation)
+    own = own + people[:, SKELETON.root, None] * people.new_tensor([1.0, 1.0, 1.5])
+    visible = torch.ones(own.shape[:2], dtype=torch.bool)
+    with torch.no_grad():
+        fixed, fitted = (lifter(CAMERA.project(own), visible, CAMERA, 3, proportions).joints for proportions in (0, 1))
+        none = lifter(CAMERA.project(own), visible, CAMERA, 0, True).joints
+    found = bone_lengths(fitted)
+    mirrored = found[:, list(SKELETON.mirror)]
+    torch.testing.assert_close(bone_lengths(fixed), table.expand_as(found), check_stride=False)
+    torch.testing.assert_close(bone_lengths(none), table.expand_as(found), check_stride=False)  # not without steps
+    torch.testing.assert_close(found.sum(-1), table.sum().expand(len(found)))
+    torch.testing.assert_close(found[:, : SKELETON.root], mirrored[:, : SKELETON.root])
+    ratio = (found / table).nanmedian(0).values
+    assert ratio[long.bool()].min() > 1.03 and ratio[narrow.bool()].max() < 0.98
+    assert pmpjpe(fitted, own).mean() < pmpjpe(fixed, own).mean()
 
 
 def test_one_joint_in_a_wrong_place_hardly_bends_the_body(lifter, people):
