@@ -148,7 +148,7 @@ class MoveNet(nn.Module):
     def seen_inside(self, people: People2D, border: Float[Tensor, "b 4"]) -> People2D:
         """People (B, P) without the joints that the border of the picture probably cuts off.
 
-        Whoever would be left with less than half of the joints keeps all.
+        Whoever would be left with fewer than 8 of the 17 joints keeps all.
 
         Args:
             people: as of `people`.
