@@ -17,10 +17,11 @@ from mpose3d.stages import AAEStage, DistillStage, LifterStage, Phase1Stage, Pha
 from mpose3d.stages.base import Stage
 
 STAGES = ("teacher", "aae", "distill", "phase1", "phase2", "lifter")
-#: "photographs": experiments/photographs, the weights that ship; "source": experiments/network.yaml, the source's size
+#: "photographs": experiments/photographs, with the grid of 14; "source": experiments/network.yaml, the source's size
 Size = Literal["photographs", "source"]
 
-#: people, framing and noise of experiments/photographs/lift.yaml
+#: people, framing and noise of experiments/photographs/lift.yaml as it was at first; since then its camera looks down,
+#: more people are turned anyhow, and they stand closer
 SCENES: dict[str, Any] = {
     "people": (2, 7), "height": (0.15, 1.0), "tilt": 20.0, "free_rotation": 0.1, "occlusion": 60.0, "dropped": 0.05,
 }  # fmt: skip
