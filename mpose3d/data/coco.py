@@ -1,4 +1,4 @@
-"""COCO keypoints 2017: photographs with the 2D keypoints of people, for the teacher stage."""
+"""COCO keypoints 2017: photographs with the 2D keypoints of people, for the stages `teacher` and `chooser`."""
 
 from __future__ import annotations
 

@@ -19,8 +19,8 @@ class RenderedWorld(SyntheticScenes):
     `LabelledPhotographs` as in training.
 
     Args:
-        gives: "photographs" for images alone; "labelled" for images with 2D joints, for the stage `teacher`; "paired"
-            for images with their people in 3D, for the paired variants of phases 1 and 2.
+        gives: "photographs" for images alone; "labelled" for images with 2D joints, for the stages `teacher` and
+            `chooser`; "paired" for images with their people in 3D, for the paired variants of phases 1 and 2.
         layout: joints of "labelled", a key of `LAYOUTS`.
         dyed: see `render`.
         scenes: see `SyntheticScenes`.
