@@ -57,6 +57,12 @@ def written(tmp_path, *args, **kwargs) -> Page:
     return Page(path.read_text(encoding="utf-8"))
 
 
+def embedded(page: Page) -> np.ndarray:
+    kind, data = page.data["photograph"].split(",")
+    assert kind == "data:image/jpeg;base64"
+    return cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
+
+
 def test_holds_the_people_and_nothing_foreign(tmp_path, joints_mm):
     page = written(tmp_path, joints_mm, title="three")
     people = page.data["people"]
@@ -79,11 +85,14 @@ def test_photograph_is_embedded_with_its_skeletons(tmp_path, joints_mm):
     image = np.full((1000, 2000, 3), 40, dtype=np.uint8)
     joints_px = np.random.default_rng(1).uniform(100, 900, size=(3, 15, 2))
     page = written(tmp_path, joints_mm, title="photograph", image=image, joints_px=joints_px)
-    kind, data = page.data["photograph"].split(",")
-    assert kind == "data:image/jpeg;base64"
-    embedded = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
-    assert embedded.shape == (640, 1280, 3)
-    assert embedded.max() > 200 and (image == 40).all()
+    shown = embedded(page)
+    assert shown.shape == (640, 1280, 3)
+    assert shown.max() > 200 and (image == 40).all()
+
+
+def test_a_photograph_of_one_row(tmp_path, joints_mm):
+    page = written(tmp_path, joints_mm, title="strip", image=np.zeros((1, 5000, 3), np.uint8))
+    assert embedded(page).shape == (1, 1280, 3)
 
 
 def test_nobody_and_a_broken_person(tmp_path, joints_mm):
