@@ -67,7 +67,8 @@ def write_page(
     page = re.sub("|".join(values), lambda mark: values[mark.group()], page)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
+    # a title may be the name of a file that is no text in any encoding
+    path.write_text(page, encoding="utf-8", errors="replace")
 
 
 def _data_uri(image: np.ndarray) -> str:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -79,6 +80,11 @@ def test_title_and_data_cannot_break_out(tmp_path, joints_mm):
     assert page.title == title
     assert len(page.data["people"]) == 3
     assert list(page.scripts) == ["data", None]
+
+
+def test_a_title_of_bytes_that_are_no_text(tmp_path, joints_mm):
+    page = written(tmp_path, joints_mm, title=os.fsdecode(b"caf\xe9.jpg"))
+    assert page.title == "caf?.jpg" and len(page.data["people"]) == 3
 
 
 def test_photograph_is_embedded_with_its_skeletons(tmp_path, joints_mm):
