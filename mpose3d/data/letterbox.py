@@ -144,7 +144,8 @@ def read_picture(path: Path | str, content: bytes | None = None) -> Picture:
             width, height = picture.size
             factor = next((f for f in (1, 2, 4) if width * height <= _DECODED_PIXELS * f * f), 8)
             if factor > 1 and picture.format == "JPEG":
-                picture.draft(None, (-(-width // factor), -(-height // factor)))
+                # rounded down: of a size that does not divide Pillow would take the next larger one
+                picture.draft(None, (width // factor, height // factor))
             if picture.size[0] * picture.size[1] > _LARGEST_WHOLE:
                 raise ValueError(f"{width} x {height} pixels are too many; save it smaller")
             if picture.mode[0] in "IF":

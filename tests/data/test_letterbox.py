@@ -203,15 +203,16 @@ def test_absent_and_deep_pictures(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize(("limit", "factor", "shape"), [(300_000, 2, (401, 601, 3)), (100_000, 4, (201, 301, 3))])
 def test_a_large_picture_is_reduced_and_lies_in_the_same_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, limit: int, factor: int, shape: tuple[int, ...]
 ) -> None:
     path = tmp_path / f"large{suffix}"
     write_picture(path, 1201, 801)
     whole, whole_box = letterbox(read_picture(path), 224)
-    monkeypatch.setattr("mpose3d.data.letterbox._DECODED_PIXELS", 300_000)
+    monkeypatch.setattr("mpose3d.data.letterbox._DECODED_PIXELS", limit)
     picture = read_picture(path)
-    assert picture.factor == 2 and picture.size == (1201, 801) and picture.pixels.shape == (401, 601, 3)
+    assert picture.factor == factor and picture.size == (1201, 801) and picture.pixels.shape == shape
     square, box = letterbox(picture, 224)
     assert box == whole_box
     # within the picture: at its edge the two mix in the bars a little differently
