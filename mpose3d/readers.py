@@ -193,7 +193,7 @@ class KeypointReader(PeopleReader):
             raise ValueError(
                 f"max_people ({max_people}) and teacher_size ({side}) are at least 1, refine ({refine}) is at least 0"
             )
-        if chooser is not None and chooser.layout is not teacher.layout:
+        if chooser is not None and chooser.layout != teacher.layout:
             raise ValueError(
                 f"the chooser needs a teacher with maps of the joints of {chooser.layout.name}, which "
                 f"{type(teacher).__name__} of {teacher.layout.name} is not"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -18,6 +21,7 @@ from mpose3d.poses.scenes import SceneSampler
 from mpose3d.readers import SEEN_REFINE, KeypointReader, MapReader, _of_all_positions
 from mpose3d.representations.hmpaf import HMPAF, People2D, draw
 from mpose3d.skeleton import COCO_17, MPOSE3D, SKELETON
+from mpose3d.stages import ChooserStage
 
 
 def test_the_camera_projects_the_people_onto_the_photograph(network):
@@ -288,6 +292,16 @@ def test_the_pathway_image_needs_the_networks_own_teacher(network):
         teacher = SmallTeacher(width=8)
         teacher.layout = type("Other", (), {"name": "coco"})()
         MapReader(teacher, network)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda teacher: pickle.loads(pickle.dumps(teacher))])
+def test_a_copy_of_a_teacher_reads_as_it_does(network, copied):
+    teacher, image, box = SmallTeacher(width=8), np.full((64, 64, 3), 90, np.uint8), Letterbox.fit(64, 64, 64)
+    mine, again = (MapReader(t, network, threshold=0.0).read(image, box) for t in (teacher, copied(teacher)))
+    np.testing.assert_array_equal(mine.joints_mm, again.joints_mm)
+    chooser = PeakChooser(width=16, blocks=1)
+    KeypointReader(copied(teacher), KeypointLifter(width=16, blocks=1), chooser=chooser)
+    ChooserStage(copied(teacher), chooser)
 
 
 def test_numbers_that_cannot_be_are_refused():

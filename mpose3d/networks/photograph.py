@@ -53,7 +53,7 @@ class PhotographNetwork(nn.Module):
                 f"{type(teacher).__name__} has no maps for the pathway {pathway!r}: take a teacher of "
                 f"{network.layout.name}"
             )
-        if teacher.layout is not network.layout:
+        if teacher.layout != network.layout:
             raise ValueError(
                 f"the network reads maps of {network.layout.name}, the teacher's are {teacher.layout.name}"
             )

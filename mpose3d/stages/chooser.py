@@ -42,7 +42,7 @@ class ChooserStage(Stage):
     ) -> None:
         super().__init__(**optimizer)
         self.save_hyperparameters(ignore=["teacher", "network"])
-        if teacher.layout is not network.layout:
+        if teacher.layout != network.layout:
             raise ValueError(
                 f"the teacher's maps are of {teacher.layout.name}, the chooser is of {network.layout.name}"
             )
