@@ -198,10 +198,12 @@ class Layout:
 
 
 def _matrix(rows: tuple[str, ...], columns: tuple[str, ...], weights: _Weights) -> Tensor:
-    matrix = torch.zeros(len(rows), len(columns), dtype=torch.float64)
-    for row, terms in weights.items():
-        for column, weight in terms.items():
-            matrix[rows.index(row), columns.index(column)] = weight
+    # it is kept: one that is made in inference could never be trained through
+    with torch.inference_mode(False):
+        matrix = torch.zeros(len(rows), len(columns), dtype=torch.float64)
+        for row, terms in weights.items():
+            for column, weight in terms.items():
+                matrix[rows.index(row), columns.index(column)] = weight
     return matrix
 
 

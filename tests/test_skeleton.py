@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -173,6 +174,15 @@ def test_maps_are_no_coarser_under_mixed_precision(half):
         mapped, seen = MPI_15.from_skeleton(points)
     exact, wanted = MPI_15.from_skeleton(points)
     assert mapped.dtype is torch.float32 and torch.equal(mapped, exact) and torch.equal(seen, wanted)
+
+
+def test_a_layout_that_was_first_used_in_inference_can_be_trained_through():
+    layout = replace(COCO_17)  # nothing of it is made yet
+    points = torch.rand(2, 17, 2, dtype=torch.float64, requires_grad=True)
+    with torch.inference_mode():
+        layout.to_skeleton(torch.rand(2, 17, 2), estimate=True)
+    layout.to_skeleton(points, estimate=True)[0].sum().backward()
+    assert points.grad.isfinite().all() and points.grad.any()
 
 
 def test_wrong_number_of_joints_is_refused():
