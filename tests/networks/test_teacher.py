@@ -491,6 +491,16 @@ def test_bad_files_say_what_and_where(tmp_path: Path) -> None:
                 LightweightOpenPose(str(path))
             assert "\n" not in str(raised.value)
 
+    for name, write in {
+        "people.json": lambda path: path.write_text("[]"),
+        "words.npz": lambda path: np.savez(path, words=np.array(["no", "numbers"])),
+        "nameless.caffemodel": lambda path: path.write_bytes(b"\x12\x00"),  # a layer without a name
+        "numbered.pth": lambda path: torch.save({0: torch.ones(1)}, path),
+    }.items():
+        write(tmp_path / name)
+        with pytest.raises(ValueError, match=rf"{name} cannot be read as weights \(.+\): "):
+            LightweightOpenPose(str(tmp_path / name))
+
     path = tmp_path / "aae.ckpt"
     torch.save({"state_dict": {"psi.weight": torch.ones(1)}}, path)
     with pytest.raises(ValueError, match=r"aae.ckpt .*a checkpoint without a teacher: it is of another stage"):
