@@ -27,10 +27,14 @@ def read_amc(path: Path) -> dict[str, np.ndarray]:
     except (KeyError, ValueError, IndexError) as error:
         raise ValueError(f"{skeleton}: malformed skeleton ({error})") from error
     try:
-        motion = _read_motion(path, bones)
+        positions = _positions(bones, parents, _read_motion(path, bones))
     except (KeyError, ValueError, IndexError) as error:
         raise ValueError(f"{path}: malformed or truncated motion ({error})") from error
+    return {name: points * unit for name, points in positions.items()}
 
+
+def _positions(bones: dict[str, dict], parents: dict[str, str], motion: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Forward kinematics: the far end (T, 3) of every bone, in the file's own unit."""
     position = {"root": motion["root"][:, :3]}
     rotation = {"root": Rotation.from_euler("xyz", motion["root"][:, 3:], degrees=True)}
     for name, parent in parents.items():
@@ -40,7 +44,7 @@ def read_amc(path: Path) -> dict[str, np.ndarray]:
         turn = Rotation.from_euler("xyz", motion[name], degrees=True)
         rotation[name] = rotation[parent] * (axis * turn * axis.inv())
         position[name] = position[parent] + rotation[name].apply(bone["direction"] * bone["length"])
-    return {name: points * unit for name, points in position.items()}
+    return position
 
 
 def _read_asf(path: Path) -> tuple[dict[str, dict], dict[str, str], float]:
@@ -78,6 +82,14 @@ def _read_asf(path: Path) -> tuple[dict[str, dict], dict[str, str], float]:
             parents.update(dict.fromkeys(words[1:], words[0]))
     if not parents:
         raise ValueError("no hierarchy")
+    hung = {"root"}
+    for name, parent in parents.items():
+        lacking = {"axis", "direction", "length"} - bones[name].keys() if name in bones else {"bone data"}
+        if lacking:
+            raise ValueError(f"no {', '.join(sorted(lacking))} of {name!r}")
+        if parent not in hung:
+            raise ValueError(f"{name!r} hangs on {parent!r}, which comes after it or not at all")
+        hung.add(name)
     # Acclaim lengths are inches once divided by the unit
     return bones, parents, 25.4 / scale
 

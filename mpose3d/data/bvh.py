@@ -46,7 +46,10 @@ def read_bvh(path: Path) -> dict[str, np.ndarray]:
         raise ValueError(
             f"{path}: {count} frames of {width} channels announced, {values.size} values found: truncated?"
         )
-    return _positions(joints, values.reshape(count, width))
+    try:
+        return _positions(joints, values.reshape(count, width))
+    except ValueError as error:  # of angles about one axis twice in a row, or that are NaN
+        raise ValueError(f"{path}: malformed BVH file ({error})") from error
 
 
 def _hierarchy(tokens: list[str]) -> list[BvhJoint]:

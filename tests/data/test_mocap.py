@@ -209,6 +209,7 @@ def test_bvh_of_two_people_and_of_other_channels(tmp_path: Path) -> None:
     for old, new, message in (
         ("JOINT LeftLeg", "JOINT RightLeg", "two joints called 'RightLeg'"),
         ("Zrotation", "Wrotation", "channels .*wrotation.* of 'Hips'"),
+        ("Zrotation Xrotation", "Xrotation Xrotation", "Expected consecutive axes"),
     ):
         path.write_text(text.replace(old, new))
         with pytest.raises(ValueError, match=rf"a\.bvh: malformed BVH file \({message}"):
@@ -220,15 +221,27 @@ def test_bvh_of_two_people_and_of_other_channels(tmp_path: Path) -> None:
     [
         ("angle deg", "angle rad", "angles in rad, only deg is read"),
         ("order TX TY TZ RX RY RZ", "order TX TY TZ RZ RY RX", "root order TX TY TZ RZ RY RX, only TX TY TZ RX RY RZ"),
+        ("     length 7.59371", "", r"02\.asf: malformed skeleton \(no length of 'lfemur'\)"),
+        ("    lhipjoint lfemur", "    lhipjoint lthigh", r"02\.asf: malformed skeleton \(no bone data of 'lthigh'\)"),
+        ("root lhipjoint", "lfoot lhipjoint", r"'lhipjoint' hangs on 'lfoot', which comes after it or not at all"),
     ],
 )
-def test_acclaim_of_other_angles_is_refused(
+def test_acclaim_skeletons_of_other_angles_and_in_pieces_are_refused(
     shared_data: Path, tmp_path: Path, old: str, new: str, message: str
 ) -> None:
     samples = shared_data / "mocap" / "raw_samples"
     (tmp_path / "02.asf").write_text((samples / "02.asf").read_text().replace(old, new))
     (tmp_path / "02_01.amc").write_text((samples / "02_01.amc").read_text())
     with pytest.raises(ValueError, match=message):
+        read_motion_capture(tmp_path / "02_01.amc")
+
+
+def test_acclaim_motion_of_angles_that_are_none_is_named(shared_data: Path, tmp_path: Path) -> None:
+    samples = shared_data / "mocap" / "raw_samples"
+    (tmp_path / "02.asf").write_text((samples / "02.asf").read_text())
+    motion = (samples / "02_01.amc").read_text()
+    (tmp_path / "02_01.amc").write_text(re.sub(r"(?m)^lfemur .*", "lfemur nan nan nan", motion, count=1))
+    with pytest.raises(ValueError, match=r"02_01\.amc: malformed or truncated motion"):
         read_motion_capture(tmp_path / "02_01.amc")
 
 
