@@ -146,6 +146,8 @@ def _read_npz(file: Path, prefix: str, layout_name: str, body_models: Path | str
         if whole is None and "poses" in keys and archive["poses"].shape[1:] == (len(SKELETON), 3):
             whole, layout_name = "poses", MPOSE3D.name
         arrays = {key: archive[key] for key in ([whole] if whole else sorted(keys))}
+    if not arrays:
+        raise ValueError(f"{file}: an npz without arrays, expected (T, J, 3) in mm")
     layout = find_layout(layout_name)
     clips = {}
     for key, array in arrays.items():
@@ -153,7 +155,7 @@ def _read_npz(file: Path, prefix: str, layout_name: str, body_models: Path | str
             raise ValueError(
                 f"{file}: {key!r} has shape {array.shape}, expected (T, {len(layout)}, 3) of the layout {layout_name!r}"
             )
-        poses, visible = layout.to_skeleton(torch.as_tensor(array, dtype=torch.float32))
+        poses, visible = layout.to_skeleton(torch.from_numpy(array.astype(np.float32)))
         if not visible.all():
             lacking = ", ".join(SKELETON.names[j] for j in (~visible.all(dim=0)).nonzero().flatten())
             raise ValueError(f"{file}: the layout {layout_name!r} has no {lacking}, which a pose of the skeleton needs")

@@ -261,6 +261,16 @@ def test_wrong_numbers(tmp_path: Path, change, message: str) -> None:
         read_motion_capture(tmp_path / "a.npz", layout="mpose3d")
 
 
+def test_an_npz_of_another_byte_order_and_one_of_nothing(tmp_path: Path) -> None:
+    np.savez(tmp_path / "native.npz", joints=standing(2))
+    np.savez(tmp_path / "other.npz", joints=standing(2).astype(">f8"))
+    native, other = (read_motion_capture(tmp_path / f"{n}.npz", layout="mpose3d")[n] for n in ("native", "other"))
+    torch.testing.assert_close(other, native, rtol=0, atol=0)
+    np.savez(tmp_path / "nothing.npz")
+    with pytest.raises(ValueError, match=r"nothing\.npz: an npz without arrays"):
+        read_motion_capture(tmp_path / "nothing.npz")
+
+
 def test_code_in_an_npz_is_not_run(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", joints=np.array([print], dtype=object))
     with pytest.raises(ValueError, match=r"a\.npz: not a readable npz"):
