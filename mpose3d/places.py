@@ -27,7 +27,7 @@ def output_places(paths: list[Path], out: Path) -> list[tuple[Path, Path]]:
             found.append((path, Path(path.stem)))
             continue
         keep = Path(path.resolve().name) if len(folders) > 1 else Path()
-        inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in suffixes)
+        inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in suffixes and not file.is_dir())
         if path.resolve() in out.parents:
             inside = [file for file in inside if out not in file.resolve().parents]
         if not inside:

@@ -46,3 +46,10 @@ def test_two_photographs_of_one_name_are_refused(tmp_path):
         cv2.imwrite(str(tmp_path / f"a.{suffix}"), np.zeros((8, 8, 3), np.uint8))
     with pytest.raises(ValueError, match=r"would both be written to a\.json: rename one"):
         output_places([tmp_path], tmp_path / "out")
+
+
+def test_a_folder_that_is_called_as_a_video_is_searched_and_not_read_itself(tmp_path):
+    (tmp_path / "clip.mp4").mkdir()
+    frame = tmp_path / "clip.mp4" / "000000.jpg"
+    frame.touch()
+    assert output_places([tmp_path], tmp_path / "out") == [(frame, Path("clip.mp4/000000"))]

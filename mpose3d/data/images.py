@@ -83,7 +83,7 @@ def find_photographs(folders: Sequence[Path | str], video_step: int = 1) -> tupl
         if not folder.exists():
             raise FileNotFoundError(f"{folder}: no such folder of photographs")
         inside = sorted(folder.rglob("*")) if folder.is_dir() else [folder]
-        files += [path for path in inside if path.name.lower().endswith(suffixes)]
+        files += [path for path in inside if path.name.lower().endswith(suffixes) and not path.is_dir()]
     if not files:
         raise FileNotFoundError(
             f"no image ({', '.join(IMAGE_SUFFIXES)}), video ({', '.join(VIDEO_SUFFIXES)}) or .tar file "

@@ -44,7 +44,7 @@ def find_motion_capture(path: Path | str) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise FileNotFoundError(f"{path}: no such motion capture file or folder")
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES)
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and not file.is_dir())
     if not files:
         raise FileNotFoundError(f"{path}: no motion capture ({', '.join(SUFFIXES)}) in this folder")
     return files

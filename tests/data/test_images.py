@@ -127,6 +127,13 @@ def test_broken_files_among_good_ones(images_root: Path) -> None:
     assert int(sample.index) == at + 1 and torch.equal(sample.image, dataset[at + 1].image)
 
 
+def test_a_folder_that_is_called_as_a_video_is_searched_and_not_read_itself(tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").mkdir()
+    write_picture(tmp_path / "clip.mp4" / "000000.jpg", 8, 8)
+    sources, unreadable = find_photographs([tmp_path])
+    assert [source.path.name for source in sources] == ["000000.jpg"] and not unreadable
+
+
 def test_nothing_but_broken_files(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"not an image")
     with pytest.raises(ValueError, match=r"none of 1 files is readable, the first: .*a\.jpg"):

@@ -171,6 +171,7 @@ def test_amass_without_model_files_says_what_to_get(tmp_path: Path) -> None:
 
 
 def test_folder_names_clips_by_their_path(tmp_path: Path) -> None:
+    (tmp_path / "c3d" / "old.c3d").mkdir(parents=True)  # a folder is no recording, whatever its name
     assert list(read_motion_capture(write_mocap(tmp_path))) == ["jumps/jump", "walks/walk_1", "walks/walk_2"]
 
 
