@@ -6,6 +6,7 @@ import csv
 import json
 import math
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ def print_table(title: str, rows: list[dict[str, Any]], columns: list[str], note
     for row in rows:
         cells = (row.get(column, "") for column in columns)
         table.add_row(*(f"{cell:.{digits}f}" if isinstance(cell, float) else str(cell) for cell in cells))
+    plain = partial(Console, markup=False, emoji=False)  # brackets and colons are those of names
     # figures are never cut to the width of a window or a pipe
-    needed = Console(width=1000).measure(table).maximum
-    Console(width=max(Console().width, needed)).print(table)
+    needed = plain(width=1000).measure(table).maximum
+    plain(width=max(Console().width, needed)).print(table)
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
