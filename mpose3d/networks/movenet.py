@@ -122,7 +122,10 @@ class MoveNet(nn.Module):
                 f"MoveNet reads float RGB images (B, 3, H, W) in [0, 1], got {image.dtype} {tuple(image.shape)}"
             )
         readings = [self._read(image, scale) for scale in self.scales]
-        return _merged(readings, self.scales) if len(readings) > 1 else readings[0]
+        if len(readings) == 1:
+            return readings[0]
+        with torch.autocast(image.device.type, enabled=False):  # pixels are float32 under mixed precision too
+            return _merged(readings, self.scales)
 
     def _read(self, image: Tensor, scale: float) -> People2D:
         sides = image.shape[-2:]

@@ -251,6 +251,15 @@ def test_joints_are_averaged_over_sizes():
     assert max(map(max, errors)) < 5 and errors[0] != errors[1]
 
 
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_means_of_pixels_are_no_coarser_under_mixed_precision(half):
+    places = 0.2 + 0.5 * torch.rand(1, 17, 2, generator=torch.Generator().manual_seed(12))
+    network, image = Zoomed(places, max_people=1, scales=(1, 2, 0.5)), torch.rand(1, 3, 128, 96)
+    points = network(image).points
+    with torch.autocast("cpu", half):
+        torch.testing.assert_close(network(image).points, points, rtol=0, atol=1e-3)
+
+
 def test_points_are_pixels_of_the_image_at_whatever_size_it_was_read():
     places = 0.2 + 0.5 * torch.rand(1, 17, 2, generator=torch.Generator().manual_seed(12))
     image = torch.rand(1, 3, 128, 96)
