@@ -24,8 +24,10 @@ def precision_recall(
     manifold of `made`. The balls shrink as a set grows: compare figures of equal numbers only.
 
     Raises:
-        ValueError: a set has no more than `neighbours` samples.
+        ValueError: a set has no more than `neighbours` samples, or these are none.
     """
+    if neighbours < 1:
+        raise ValueError(f"precision and recall need a neighbour or more, not {neighbours}")
     real, made = real.flatten(1), made.flatten(1)
     for name, samples in (("made", made), ("real", real)):
         if len(samples) <= neighbours:

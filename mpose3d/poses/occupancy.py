@@ -63,7 +63,12 @@ class PoseOccupancy:
             upper_radius, lower_radius: degrees within which a real pose counts for the bins around it. Motion capture
                 leaves gaps that people do not; docs/prior.md has what other radii let in and keep out.
             least: poses that make a pair of bins occupied; one alone may be a slip of the recording.
+
+        Raises:
+            ValueError: spheres without bins.
         """
+        if bins < 1:
+            raise ValueError(f"a sphere has a bin or more, not {bins}")
         points = sphere_points(bins)
         near_by = torch.zeros(len(_RIGHT), bins, bins, dtype=torch.long)
         both = limb_directions(torch.cat([poses, mirrored(poses)]).float())

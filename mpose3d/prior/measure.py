@@ -169,6 +169,8 @@ def evaluate_prior(
         seed: of the samples.
         out: folder for prior.csv and prior.json.
     """
+    if count < 1:
+        raise ValueError(f"--count {count}: ask for at least one sample")
     network = load(weights)
     clips = read(motion_capture, layout, body_models, held_out or None, split_seed)
     real = torch.cat(list(clips.values()))
@@ -211,7 +213,7 @@ def _quantile(values: Tensor, q: float) -> float:
 
 
 def _compare(made: Tensor, real: Tensor, count: int, neighbours: int, seed: int) -> dict[str, float | int]:
-    count = min(count, len(made), len(real))
+    count = max(0, min(count, len(made), len(real)))
     generator = torch.Generator().manual_seed(seed)
 
     def some(poses: Tensor) -> Tensor:

@@ -58,6 +58,9 @@ def test_too_few_samples():
         precision_recall(torch.zeros(3, 2), torch.zeros(9, 2))
     with pytest.raises(ValueError, match="2 made samples"):
         precision_recall(torch.zeros(9, 2), torch.zeros(2, 2))
+    for neighbours in (0, -1):
+        with pytest.raises(ValueError, match=f"a neighbour or more, not {neighbours}"):
+            precision_recall(torch.zeros(9, 2), torch.zeros(9, 2), neighbours)
 
 
 def test_a_classifier_tells_apart_what_differs(generator):

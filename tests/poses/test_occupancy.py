@@ -136,6 +136,12 @@ def test_wrong_files_are_one_line(tmp_path, arrays, complaint):
     assert str(error.value).startswith(str(file)) and "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("bins", [0, -1])
+def test_spheres_have_bins(bins, generator):
+    with pytest.raises(ValueError, match=f"a bin or more, not {bins}"):
+        PoseOccupancy.fit(ArtificialPoses().sample(5, generator), bins)
+
+
 def test_a_broken_and_a_missing_file(tmp_path):
     (tmp_path / "broken.npz").write_bytes(b"PK\x03\x04 broken")
     with pytest.raises(ValueError, match=r"broken\.npz: not a file of occupancy"):

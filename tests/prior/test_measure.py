@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from mpose3d.assets import weights_file
+from mpose3d.cli import main
 from mpose3d.data.mocap import read_motion_capture, split_clips
 from mpose3d.geometry.kinematics import canonical_to_local, local_to_canonical
 from mpose3d.poses.intersection import self_intersection
@@ -131,3 +132,13 @@ def test_the_prior_that_ships_keeps_what_is_claimed(tmp_path, shared_data):
     assert content["free joints, mm"] <= 25 and content["free p95, mm"] <= 60
     assert content["inside limits"] >= 0.98 and content["no intersection"] >= 0.97
     assert content["embedding cycle"] <= 0.05 and content["recall"] >= 0.90
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [(("compare", "{clips}"), "0 made samples"), (("evaluate",), "--count -1: ask for at least one sample")],
+)
+def test_less_than_nothing_is_refused(clips, capsys, words, message):
+    words = [word.format(clips=clips) for word in words]
+    assert main(["prior", *words, "--motion_capture", str(clips), "--count", "-1"]) == 1
+    assert message in capsys.readouterr().err
