@@ -198,8 +198,8 @@ class Layout:
 
 
 def _matrix(rows: tuple[str, ...], columns: tuple[str, ...], weights: _Weights) -> Tensor:
-    # it is kept: one that is made in inference could never be trained through
-    with torch.inference_mode(False):
+    # it is kept: one that is made in inference could never be trained through, and one on the device meta is nothing
+    with torch.inference_mode(False), torch.device("cpu"):
         matrix = torch.zeros(len(rows), len(columns), dtype=torch.float64)
         for row, terms in weights.items():
             for column, weight in terms.items():

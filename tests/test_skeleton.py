@@ -185,6 +185,14 @@ def test_a_layout_that_was_first_used_in_inference_can_be_trained_through():
     assert points.grad.isfinite().all() and points.grad.any()
 
 
+def test_a_layout_that_was_first_used_where_meta_is_the_default_is_whole():
+    layout, points = replace(COCO_17), torch.rand(2, 17, 2)
+    with torch.device("meta"):
+        mapped, visible = layout.to_skeleton(points)
+    assert visible.any()
+    torch.testing.assert_close(mapped, COCO_17.to_skeleton(points)[0])
+
+
 def test_wrong_number_of_joints_is_refused():
     with pytest.raises(ValueError, match="17 joints of the layout 'mupots'"):
         MUPOTS_17.to_skeleton(torch.zeros(15, 3))

@@ -130,13 +130,14 @@ class JointLimits:
         joints = [(SKELETON.index(name), r, 1.0) for name, r in self.ranges.items()]
         joints += [(j, self.ranges[SKELETON.names[SKELETON.mirror[j]]], -1.0) for j in _LEFT]
         self._joints = tuple(j for j, _, _ in joints)
-        self._axes = _numbers_of(torch.stack([_axes(r, side) for _, r, side in joints]))
-        start, width, low, high = torch.tensor(
-            [(r.azimuth[0], r.width, *r.elevation) for _, r, _ in joints], dtype=torch.float64
-        ).T
-        self._low, self._high, self._centre = (_numbers_of(table) for table in (low, high, start + width / 2))
-        # a whole turn has no ends to come near
-        self._half_width = _numbers_of(torch.where(width == 360, 360.0, width / 2))
+        with torch.device("cpu"):  # networks that hold limits may be built on the device meta, which has no numbers
+            self._axes = _numbers_of(torch.stack([_axes(r, side) for _, r, side in joints]))
+            start, width, low, high = torch.tensor(
+                [(r.azimuth[0], r.width, *r.elevation) for _, r, _ in joints], dtype=torch.float64
+            ).T
+            self._low, self._high, self._centre = (_numbers_of(table) for table in (low, high, start + width / 2))
+            # a whole turn has no ends to come near
+            self._half_width = _numbers_of(torch.where(width == 360, 360.0, width / 2))
 
     @classmethod
     def from_file(cls, path: str | Path) -> Self:

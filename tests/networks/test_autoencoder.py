@@ -148,3 +148,11 @@ def test_directions_that_are_regressed_are_a_pose_of_the_skeleton(p_l):
     free = limb_directions(canonical)[:, _FREE] * (0.1 + torch.rand(24, len(_FREE), 1))
     again = local_to_canonical(DirectPose()(free.flatten(1)))
     torch.testing.assert_close(again, canonical, atol=0.1, rtol=0)
+
+
+def test_psi_that_is_built_on_the_device_meta_is_the_same_once_it_has_weights():
+    built, phi = PoseEmbeddingDecoder(), torch.rand(5, 32)
+    with torch.device("meta"):
+        again = PoseEmbeddingDecoder()
+    again.load_state_dict(built.state_dict(), assign=True)
+    assert torch.equal(again(phi), built(phi))
