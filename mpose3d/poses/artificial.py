@@ -211,7 +211,8 @@ class MixedPoses:
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         weights = torch.tensor(self.weights, dtype=torch.float32, device=generator.device)
-        choice = torch.multinomial(weights, n, replacement=True, generator=generator)
+        # one at least, which `multinomial` asks for: a mixture within a mixture may have to give none
+        choice = torch.multinomial(weights, max(1, n), replacement=True, generator=generator)[:n]
         counts = choice.bincount(minlength=len(self.sources)).tolist()
         poses = torch.cat([s.sample(count, generator) for s, count in zip(self.sources, counts, strict=True)])
         # `poses` run source by source; `order` lists the places of each source's poses in the same run

@@ -209,6 +209,14 @@ def test_a_mixture_keeps_its_weights_and_shuffles(generator):
     assert (drawn[:2000] == 0).float().mean().item() == pytest.approx(0.75, abs=0.05)
 
 
+def test_a_mixture_within_a_mixture_may_give_none(generator):
+    inner = MixedPoses([Constant(1.0)], [1])
+    assert inner.sample(0, generator).shape == (0, 15, 3)
+    drawn = MixedPoses([inner, Constant(0.0)], [1, 3])
+    for _ in range(20):
+        assert drawn.sample(2, generator).shape == (2, 15, 3)
+
+
 @pytest.mark.parametrize(
     ("poses", "complaint"),
     [
