@@ -110,7 +110,10 @@ def _assigned_lsp14(
     if not files:
         raise FileNotFoundError(f"{folder}: no image_*.json, yet the annotation of {sequence.name} is given")
     for file in files:
-        frame = int(file.stem.removeprefix("image_"))
+        number = file.stem.removeprefix("image_")
+        if not number.isdecimal():
+            raise ValueError(f"{file}: expected a name like image_00000.json")
+        frame = int(number)
         if frame >= frames:
             raise ValueError(f"{file}: {sequence.name} has {frames} frames")
         picture = read_picture_people(file)

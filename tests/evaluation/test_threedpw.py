@@ -101,6 +101,9 @@ class TestThreeDPW:
             evaluate_3dpw(root, tmp_path / "infer")
         with pytest.raises(FileNotFoundError, match=r"image_\*\.json"):
             evaluate_3dpw(root, tmp_path / "infer", "lsp14")
+        (tmp_path / "infer" / "downtown_arguing_00" / "image_last.json").touch()
+        with pytest.raises(ValueError, match=r"image_last\.json: expected a name like image_00000\.json"):
+            evaluate_3dpw(root, tmp_path / "infer", "lsp14")
 
     def test_a_submission_that_hides_code_does_not_run_it(self, threedpw, tmp_path: Path) -> None:
         class Hidden:
