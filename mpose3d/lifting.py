@@ -69,8 +69,10 @@ def lift_people(
         People in the camera space (mm) and in pixels of their own pictures, on the device of the network.
 
     Raises:
-        ValueError: refinement asked of a network that reads maps.
+        ValueError: fewer than no steps of refinement, or refinement asked of a network that reads maps.
     """
+    if refine is not None and refine < 0:
+        raise ValueError(f"refine is a number of steps, not {refine}")
     parameter = next(network.parameters())
     maps = isinstance(network, CrossModalNetwork)
     if maps and (refine is not None or proportions):
@@ -196,8 +198,6 @@ def lift(
         raise ValueError(f"--out {out}: expected FILE.npz, or a folder for a JSON of each picture")
     if not 0 < focal_ratio < math.inf:
         raise ValueError(f"--focal_ratio is focal length over picture side, a number above 0, not {focal_ratio}")
-    if refine is not None and refine < 0:
-        raise ValueError(f"--refine is a number of steps, not {refine}")
     given = with_sizes(read_keypoints(keypoints, layout, threshold), size, images)
     pictures = [_with_enough_joints(picture) for picture in given]
     people, lifted = (sum(len(picture.px) for picture in some) for some in (given, pictures))

@@ -62,6 +62,10 @@ def lifted(network, joints, visible=None, picture=None, cameras=(CAMERA,), **how
 class TestEachByItself:
     """`KeypointLifter`"""
 
+    def test_steps_of_refinement_are_none_or_more(self, lifter):
+        with pytest.raises(ValueError, match="refine is a number of steps, not -1"):
+            lift_people(lifter, people(2), torch.ones(2, 15, dtype=torch.bool), torch.zeros(2).long(), [CAMERA], -1)
+
     def test_as_the_network_reads_each_with_its_own_camera(self, lifter, monkeypatch):
         joints, visible = people(7), torch.rand(7, 15, generator=torch.Generator().manual_seed(1)) > 0.3
         filled = torch.where(visible[..., None], joints, torch.nan)
@@ -314,7 +318,7 @@ class TestCommand:
             (good, (*size, "--layout", "coco17"), "people of 15 joints, and the layout coco17 has 17"),
             (good, (*size, "--images", "x.json"), "given twice"),
             (good, (*size, "--focal_ratio", "0"), "--focal_ratio is focal length over picture side, a number above 0"),
-            (good, (*size, "--refine=-1"), "--refine is a number of steps"),
+            (good, (*size, "--refine=-1"), "refine is a number of steps"),
             (good, (*size, "--refine=1"), "maps have no use for them"),
             (good, (*size, "--proportions=true"), "maps have no use for them"),
             (good, (*size, "--device", "abacus"), "--device abacus"),
