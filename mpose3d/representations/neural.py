@@ -22,6 +22,7 @@ from mpose3d.geometry.kinematics import (
     rotation_to_euler,
     translate,
 )
+from mpose3d.geometry.precision import full_precision
 from mpose3d.skeleton import SKELETON
 
 
@@ -168,6 +169,7 @@ class NeuralRepresentation:
         parts = rotation_to_euler(rotation) if self.rotation == "euler" else rotation[..., :2].unbind(-1)
         return torch.cat([embedding, *parts, self.depth_code(depth)[..., None]], dim=-1)
 
+    @full_precision
     def people(
         self,
         code: Float[Tensor, "*people channels"],
@@ -175,12 +177,11 @@ class NeuralRepresentation:
         psi: Callable[[Tensor], Tensor],
     ) -> People:
         """M and T_K: numbers of s at root cells -> 3D people and their projection. Always in float32 or float64."""
-        with torch.autocast(code.device.type, enabled=False):
-            embedding, rotation, depth = code.float().split([self.embedding, 6, 1], dim=-1)
-            rotation, depth = self._rotation(rotation), self._depth(depth.squeeze(-1))
-            p_c = local_to_canonical(psi(embedding))
-            joints = translate(rotate(p_c, rotation), root_px.float(), depth, self.camera)
-            return People(joints, self.project(joints), embedding, rotation, depth)
+        embedding, rotation, depth = code.split([self.embedding, 6, 1], dim=-1)
+        rotation, depth = self._rotation(rotation), self._depth(depth.squeeze(-1))
+        p_c = local_to_canonical(psi(embedding))
+        joints = translate(rotate(p_c, rotation), root_px, depth, self.camera)
+        return People(joints, self.project(joints), embedding, rotation, depth)
 
     def project(self, joints: Float[Tensor, "*people 15 3"]) -> Float[Tensor, "*people 15 2"]:
         """T_K: people in camera space (mm) -> pixels of the input."""

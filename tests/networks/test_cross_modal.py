@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
@@ -36,6 +38,15 @@ def test_roots_are_as_many_and_as_sure_as_asked_for():
     network.h.forward = lambda v: grid_of(network, 0.9, 0.6)
     assert [int(network(v, *asked).roots.valid.sum()) for asked in ((9, 0.5), (9, 0.7), (1, 0.5))] == [2, 1, 1]
     assert network(v, 1).people.joints.shape == (1, 1, 15, 3)
+
+
+@torch.no_grad()
+def test_a_network_of_float64_reads_the_same_people():
+    network, v = tiny_network(), torch.rand(2, 8, 8, 8, generator=torch.Generator().manual_seed(0))
+    single = network(v, 3, threshold=0.0).people
+    double = copy.deepcopy(network).double()(v.double(), 3, threshold=0.0).people
+    assert double.joints.dtype == torch.float64
+    torch.testing.assert_close(double.joints.float(), single.joints, atol=0.5, rtol=1e-4)
 
 
 def test_peaks_are_as_high_and_as_wide_as_asked_for():
