@@ -36,9 +36,14 @@ class StreamSampler(DistributedSampler):
         batch_size: samples in a batch.
         seed: of the order.
         shuffle: give every pass an order of its own; else that of the data set.
+
+    Raises:
+        ValueError: the data set is empty.
     """
 
     def __init__(self, dataset: Dataset, batch_size: int, seed: int = 0, shuffle: bool = True) -> None:
+        if len(dataset) == 0:
+            raise ValueError("nothing to train on: the data set is empty")
         super().__init__(dataset, num_replicas=1, rank=0, shuffle=shuffle, seed=seed)
         self.batch_size = batch_size
         self.start = 0

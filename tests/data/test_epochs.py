@@ -55,6 +55,11 @@ def test_a_data_set_smaller_than_a_batch_fills_it():
     assert batch == [[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2], [2, 0], [2, 1]]
 
 
+def test_an_empty_data_set_is_refused():
+    with pytest.raises(ValueError, match="nothing to train on"):
+        batches(StreamLoader(Keys(0), 4), 1)
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_it_goes_on_at_any_batch(workers):
     whole = batches(StreamLoader(Keys(11), 4), epochs=3)
