@@ -58,7 +58,7 @@ def lift_people(
     likely root of H in the person's surroundings.
 
     Args:
-        joints_px: pixels of each person's picture; invisible joints may hold anything.
+        joints_px: pixels of each person's picture, on any device as all of these; invisible joints may hold anything.
         visible: whom there are too few joints of (`enough_joints`) comes out as somebody, somewhere.
         picture: which of `cameras` each person is seen by.
         cameras: one for each picture, any.
@@ -77,6 +77,7 @@ def lift_people(
     maps = isinstance(network, CrossModalNetwork)
     if maps and (refine is not None or proportions):
         raise ValueError("refine and proportions are of people lifted through keypoints, maps have no use for them")
+    joints_px, visible, picture = (part.cpu() for part in (joints_px, visible, picture))
     # every picture is seen as one and the same camera would have seen it: the rays are what counts
     one = network.representation.camera if maps else _ONE_CAMERA
     focal = torch.tensor([camera.focal for camera in cameras], dtype=torch.float64)[picture, None, None]
@@ -196,6 +197,8 @@ def lift(
     place = Path(out)
     if place.suffix.lower() == ".json":
         raise ValueError(f"--out {out}: expected FILE.npz, or a folder for a JSON of each picture")
+    if place.is_file() and place.suffix.lower() != ".npz":
+        raise ValueError(f"--out {out} is a file, a JSON of each picture is written to a folder")
     if not 0 < focal_ratio < math.inf:
         raise ValueError(f"--focal_ratio is focal length over picture side, a number above 0, not {focal_ratio}")
     given = with_sizes(read_keypoints(keypoints, layout, threshold), size, images)

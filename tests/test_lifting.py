@@ -89,6 +89,12 @@ class TestEachByItself:
         assert (bone_lengths(own[0].joints)[:, :-1].std(0) < 0.1).all()
         assert (bone_lengths(own[1].joints)[:, :-1].std(0) > 0.1).all()
 
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+    def test_people_may_lie_on_another_device_than_the_network(self, lifter):
+        joints, visible, picture = people(2), torch.ones(2, 15, dtype=torch.bool), torch.zeros(2, dtype=torch.long)
+        found = lift_people(lifter, joints.cuda(), visible.cuda(), picture.cuda(), [CAMERA])
+        torch.testing.assert_close(found.joints, lifted(lifter, joints).joints)
+
     def test_nobody(self, lifter):
         found = lifted(lifter, people(0))
         assert found.joints.shape == (0, 15, 3) and found.embedding.shape == (0, 32)
@@ -236,6 +242,13 @@ class TestCommand:
             told = capsys.readouterr().err.strip()
             assert f"{weights}.safetensors" in told and "is not of a" in told and "\n" not in told
         assert not (tmp_path / "out.npz").exists()
+
+    def test_a_folder_that_is_a_file_is_told_before_anybody_is_lifted(self, tmp_path: Path, capsys):
+        path = save(tmp_path / "k.npz", {"a/px": people(1).numpy()})
+        (tmp_path / "out").write_text("mine")
+        assert self.lift(tmp_path, path, "out", "--size", "640", "480") == 1
+        assert "out is a file" in capsys.readouterr().err
+        assert (tmp_path / "out").read_text() == "mine"
 
     @pytest.mark.parametrize("layout", ["mpose3d", "coco17", "openpose18"])
     def test_npz_to_npz(self, network, tmp_path: Path, capsys, layout: str):
