@@ -49,7 +49,7 @@ def lift_people(
     picture: Int[Tensor, " n"],
     cameras: Sequence[Camera],
     refine: int | None = None,
-    proportions: bool = False,
+    proportions: bool | None = None,
 ) -> People:
     """2D people of several pictures -> the same people in 3D, in their order.
 
@@ -63,7 +63,7 @@ def lift_people(
         picture: which of `cameras` each person is seen by.
         cameras: one for each picture, any.
         refine: see `KeypointLifter.forward`; by default `REFINE` steps.
-        proportions: see there.
+        proportions: see there; by default true through keypoints.
 
     Returns:
         People in the camera space (mm) and in pixels of their own pictures, on the device of the network.
@@ -90,7 +90,7 @@ def lift_people(
         people = _through_maps(network, joints, visible, picture, len(cameras))
     else:
         parts = zip(joints.split(_PEOPLE), visible.split(_PEOPLE), strict=True)
-        how = one, REFINE if refine is None else refine, proportions
+        how = one, REFINE if refine is None else refine, proportions is not False
         people = _concatenated([network(*part, *how) for part in parts])
     return people._replace(joints_px=((people.joints_px.double().cpu() - shift) / ratio).to(parameter.device))
 
@@ -252,8 +252,6 @@ def lift_pictures(
     counts = [len(picture.px) for picture in pictures]
     which = torch.arange(len(pictures)).repeat_interleave(torch.tensor(counts))
     px, visible = (torch.cat([getattr(picture, part) for picture in pictures]) for part in ("px", "visible"))
-    if proportions is None:
-        proportions = isinstance(network, KeypointLifter)
     people = lift_people(network, px, visible, which, cameras, refine, proportions)
     joints_px = torch.where(visible[..., None], px, people.joints_px.cpu())
     parts = [part.cpu().split(counts) for part in (joints_px, people.joints, people.embedding)]

@@ -75,14 +75,14 @@ class TestEachByItself:
         found = lifted(lifter, filled, visible, picture, cameras)
         for p, which in enumerate(picture.tolist()):
             with torch.no_grad():
-                expected = lifter(joints[p : p + 1].float(), visible[p : p + 1], cameras[which], REFINE)
+                expected = lifter(joints[p : p + 1].float(), visible[p : p + 1], cameras[which], REFINE, True)
             for one, other in zip(found, expected, strict=True):
                 torch.testing.assert_close(one[p : p + 1], other.to(one), atol=0.5, rtol=1e-3)
             projected = cameras[which].project(found.joints[p].double())
             torch.testing.assert_close(found.joints_px[p], projected, atol=0.01, rtol=0)
         assert found.joints[:, 0].std() > 10
         with torch.no_grad():
-            expected = lifter(joints[:1].float(), visible[:1], CAMERA, 1)
+            expected = lifter(joints[:1].float(), visible[:1], CAMERA, 1, True)
         found = lift_people(lifter, joints[:1], visible[:1], torch.tensor([0]), [CAMERA], refine=1)
         torch.testing.assert_close(found.joints, expected.joints, atol=0.5, rtol=1e-3)
         own = [lift_people(lifter, joints, visible, picture, cameras, 1, fit) for fit in (False, True)]
@@ -216,13 +216,14 @@ class TestCommand:
         path = save(tmp_path / "k.npz", {"a/px": joints[1:].numpy(), "b/px": joints[:1].numpy()})
         weights = ["--weights", str(tmp_path / "lifter.safetensors"), "--size", "640", "480"]
         assert main(["lift", str(path), "--out", str(tmp_path / "out.npz"), *weights]) == 0
-        expected = lifted(lifter, joints, proportions=True)
+        expected = lifted(lifter, joints)
         with np.load(tmp_path / "out.npz") as content:
             np.testing.assert_allclose(content["a/mm"], expected.joints[1:].numpy(), atol=0.1)
             np.testing.assert_allclose(content["b/mm"], expected.joints[:1].numpy(), atol=0.1)
         assert main(["lift", str(path), "--out", str(tmp_path / "out.npz"), *weights, "--proportions=false"]) == 0
         with np.load(tmp_path / "out.npz") as content:
-            np.testing.assert_allclose(content["a/mm"], lifted(lifter, joints).joints[1:].numpy(), atol=0.1)
+            expected = lifted(lifter, joints, proportions=False)
+            np.testing.assert_allclose(content["a/mm"], expected.joints[1:].numpy(), atol=0.1)
 
     def test_pixels_are_those_given_and_projections_of_the_missing(self, lifter, tmp_path: Path):
         joints, visible = people(2), torch.ones(2, 15, dtype=torch.bool)
@@ -230,7 +231,7 @@ class TestCommand:
         path = save(tmp_path / "k.npz", {"a/px": torch.where(visible[..., None], joints, torch.nan).numpy()})
         weights = ["--weights", str(tmp_path / "lifter.safetensors"), "--size", "640", "480"]
         assert main(["lift", str(path), "--out", str(tmp_path / "out.npz"), *weights]) == 0
-        expected = torch.where(visible[..., None], joints, lifted(lifter, joints, visible, proportions=True).joints_px)
+        expected = torch.where(visible[..., None], joints, lifted(lifter, joints, visible).joints_px)
         with np.load(tmp_path / "out.npz") as content:
             np.testing.assert_allclose(content["a/px"], expected.numpy(), atol=0.01)
 

@@ -71,7 +71,9 @@ def evaluate_scenes(
         sample = sampler.sample(min(_SCENES_AT_ONCE, scenes - start), generator)
         scene, person = (sample.valid & enough_joints(sample.drawn)).nonzero(as_tuple=True)
         truth, drawn = sample.joints[scene, person], sample.drawn[scene, person]
-        lifted = lift_people(network, camera.project(truth), drawn, scene, [camera] * len(sample.valid), refine)
+        cameras = [camera] * len(sample.valid)
+        # everybody has the bones of the skeleton
+        lifted = lift_people(network, camera.project(truth), drawn, scene, cameras, refine, proportions=False)
         for metric in metrics.values():
             metric.update(lifted.joints.cpu(), truth)
         found, annotated = found + len(truth), annotated + int(sample.valid.sum())

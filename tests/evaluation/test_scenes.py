@@ -51,7 +51,7 @@ class TestScenes:
             seen.append(scenes)
             return scenes
 
-        def lift(network, joints_px, visible, picture, cameras, refine):
+        def lift(network, joints_px, visible, picture, cameras, refine, proportions):
             (scenes,) = seen
             assert len(cameras) == 12 and 0 not in picture
             kept = scenes.valid.clone()
