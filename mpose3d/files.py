@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, and read with one line for people where they are not what they should be."""
+"""Files: found, written whole or not at all, and read with one line for people where they are not as they should be."""
 
 from __future__ import annotations
 
@@ -64,6 +64,11 @@ def open_npz(path: str | Path, what: str) -> Iterator[NpzFile]:
                 yield content
             except KeyError as error:
                 raise ValueError(error.args[0]) from error  # NumPy says it in a sentence
+
+
+def files_below(folder: Path) -> list[Path]:
+    """All files anywhere below a folder, sorted by path; a folder is none, whatever its name ends in."""
+    return sorted(path for path in folder.rglob("*") if not path.is_dir())
 
 
 def _remove(path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mpose3d.data.images import VIDEO_SUFFIXES, is_video
 from mpose3d.data.letterbox import IMAGE_SUFFIXES
+from mpose3d.files import files_below
 
 
 def output_places(paths: list[Path], out: Path) -> list[tuple[Path, Path]]:
@@ -27,7 +28,7 @@ def output_places(paths: list[Path], out: Path) -> list[tuple[Path, Path]]:
             found.append((path, Path(path.stem)))
             continue
         keep = Path(path.resolve().name) if len(folders) > 1 else Path()
-        inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in suffixes and not file.is_dir())
+        inside = [file for file in files_below(path) if file.suffix.lower() in suffixes]
         if path.resolve() in out.parents:
             inside = [file for file in inside if out not in file.resolve().parents]
         if not inside:

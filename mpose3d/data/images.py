@@ -20,6 +20,7 @@ from mpose3d.data.augmentation import Augmentation, compose
 from mpose3d.data.epochs import StreamLoader
 from mpose3d.data.letterbox import IMAGE_SUFFIXES, Letterbox, Picture, check_header, read_picture, to_tensor
 from mpose3d.data.shards import members, read_member
+from mpose3d.files import files_below
 from mpose3d.sample import Photographs
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
@@ -82,8 +83,8 @@ def find_photographs(folders: Sequence[Path | str], video_step: int = 1) -> tupl
     for folder in map(Path, folders):
         if not folder.exists():
             raise FileNotFoundError(f"{folder}: no such folder of photographs")
-        inside = sorted(folder.rglob("*")) if folder.is_dir() else [folder]
-        files += [path for path in inside if path.name.lower().endswith(suffixes) and not path.is_dir()]
+        inside = files_below(folder) if folder.is_dir() else [folder]
+        files += [path for path in inside if path.name.lower().endswith(suffixes)]
     if not files:
         raise FileNotFoundError(
             f"no image ({', '.join(IMAGE_SUFFIXES)}), video ({', '.join(VIDEO_SUFFIXES)}) or .tar file "

@@ -14,7 +14,7 @@ from mpose3d.data.acclaim import read_amc
 from mpose3d.data.bvh import read_bvh
 from mpose3d.data.c3d_markers import read_c3d
 from mpose3d.data.smpl import smpl_joints
-from mpose3d.files import open_npz
+from mpose3d.files import files_below, open_npz
 from mpose3d.skeleton import MPOSE3D, SKELETON, SMPL_24, find_layout
 
 SUFFIXES = (".npz", ".bvh", ".c3d", ".amc")
@@ -44,7 +44,7 @@ def find_motion_capture(path: Path | str) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise FileNotFoundError(f"{path}: no such motion capture file or folder")
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and not file.is_dir())
+    files = [file for file in files_below(path) if file.suffix.lower() in SUFFIXES]
     if not files:
         raise FileNotFoundError(f"{path}: no motion capture ({', '.join(SUFFIXES)}) in this folder")
     return files
