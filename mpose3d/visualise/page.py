@@ -14,7 +14,7 @@ import numpy as np
 
 from mpose3d.skeleton import SKELETON
 from mpose3d.visualise.colours import limb_colours, person_colour
-from mpose3d.visualise.pictures import draw_people
+from mpose3d.visualise.pictures import draw_people, scaled
 from mpose3d.visualise.view3d import floor_height, grid_step
 
 _LONGER_SIDE = 1280  # px of the photograph on the page
@@ -74,8 +74,7 @@ def write_page(
 def _data_uri(image: np.ndarray) -> str:
     scale = _LONGER_SIDE / max(image.shape[:2])
     if scale < 1:
-        height, width = (max(1, round(scale * side)) for side in image.shape[:2])
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        image = scaled(image, scale)
     _, data = cv2.imencode(".jpg", np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     return "data:image/jpeg;base64," + base64.b64encode(data).decode("ascii")
 

@@ -77,12 +77,16 @@ def overlay(image: np.ndarray, joints_px: np.ndarray, joints_mm: np.ndarray) -> 
     longer = max(image.shape[:2])
     scale = float(np.clip(longer, *_LONGER_SIDE)) / longer
     if scale != 1:
-        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-        height, width = (max(1, round(scale * side)) for side in image.shape[:2])
-        joints_px = (np.asarray(joints_px) + 0.5) * (width / image.shape[1], height / image.shape[0]) - 0.5
-        image = cv2.resize(image, (width, height), interpolation=how)
+        (height, width), image = image.shape[:2], scaled(image, scale)
+        joints_px = (np.asarray(joints_px) + 0.5) * (image.shape[1] / width, image.shape[0] / height) - 0.5
     side = max(image.shape[0], _VIEW)
     return beside(draw_people(image, joints_px), render_people(joints_mm, (side, side)))
+
+
+def scaled(image: np.ndarray, scale: float) -> np.ndarray:
+    """An image (H, W, 3) at `scale` times its size, of at least one row and column."""
+    height, width = (max(1, round(scale * side)) for side in image.shape[:2])
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
 
 
 def beside(*pictures: np.ndarray, gap: int = 8) -> np.ndarray:
