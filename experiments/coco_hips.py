@@ -53,7 +53,7 @@ def distance(network: KeypointLifter, joints: Tensor, cameras: list[Camera], rai
     limbs = torch.zeros(joints.shape[:2], dtype=torch.bool)
     limbs[:, _LIMBS] = True
     points, visible = COCO_17.to_skeleton(joints, limbs)
-    people = lift_people(network, points, visible, torch.arange(len(points)), cameras, refine, False)
+    people = lift_people(network, points, visible, torch.arange(len(points)), cameras, refine, proportions=False)
     off = (people.joints_px - points).norm(dim=-1) / spread(points, visible)[1][:, None]
     return float(off[visible].mean())
 

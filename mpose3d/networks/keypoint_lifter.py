@@ -117,8 +117,9 @@ class KeypointLifter(PriorNetwork):
         )
         code = self.code(self.read(features))
         if refine and code.numel():
-            # the numbers added are the logarithms of bone lengths, over those of the skeleton
-            code = nn.functional.pad(code, (0, len(_LENGTHS) * proportions))
+            if proportions:
+                # the logarithms of bone lengths over those of the skeleton
+                code = nn.functional.pad(code, (0, len(_LENGTHS)))
             code = self._refined(code, view, rays, visible, size, refine)
         joints, embedding, rotation = self._body(code, view, rays, visible, size)
         return People(joints, camera.project(joints), embedding, rotation, joints[..., SKELETON.root, 2])

@@ -236,7 +236,7 @@ class MoveNet(nn.Module):
 def _once_each(points: Tensor, scores: Tensor, visible: Tensor, side: Tensor) -> People2D:
     """People (b, p, ...) with boxes of these sides (b, p), surest first.
 
-    Not valid is whoever lies where somebody surer does who is not so put out in turn.
+    Not valid is whoever lies where somebody surer does, if that one in turn lies where nobody surer does.
     """
     order = scores.sum(-1).argsort(dim=1, descending=True)
     points, scores, visible, side = (in_order(part, order) for part in (points, scores, visible, side))
