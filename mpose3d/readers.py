@@ -207,46 +207,60 @@ class KeypointReader(PeopleReader):
 
     @torch.inference_mode()
     def detect(self, image: Tensor, border: Sequence[float] | None = None) -> Detection:
-        """See `PeopleReader`; images may be any rectangle where nothing is turned and the backend is eager."""
-        points, visible, score = self.teacher_people(image, border)
-        valid = enough_joints(visible) & (score >= self.threshold)
+        """See `PeopleReader`; images may be any rectangle where nothing is turned and the backend is eager.
+
+        Joints that the border cuts off are not seen, unless the body that is lifted without them has them in the
+        picture: then it is lifted again, with them.
+        """
+        points, visible, cut_off, score = self.teacher_people(image, border)
+        seen = visible & ~cut_off
+        valid = enough_joints(seen) & (score >= self.threshold)
         # whoever is left out takes no place
         order = (~valid).long().argsort(dim=1, stable=True)[:, : self.max_people]
-        points, visible, score, valid = (in_order(part, order) for part in (points, visible, score, valid))
-        height, width = image.shape[-2:]
-        camera = Camera.for_image(width, height, self._focal_ratio)
-        people = self.network(points, visible, camera, self.refine)
+        points, seen, cut_off, score, valid = (in_order(part, order) for part in (points, seen, cut_off, score, valid))
+        camera = Camera.for_image(image.shape[-1], image.shape[-2], self._focal_ratio)
+        people = self.network(points, seen, camera, self.refine)
+        after_all = cut_off & _inside(people.joints_px, _edges(image, border))
+        if after_all.any():
+            seen = seen | after_all
+            people = self.network(points, seen, camera, self.refine)
         # a joint that was seen is where it was seen
-        joints_px = torch.where(visible[..., None], points, people.joints_px)
+        joints_px = torch.where(seen[..., None], points, people.joints_px)
         roots = Roots(joints_px[..., SKELETON.root, :], score, valid)
         return Detection(roots, people._replace(joints_px=joints_px))
 
     @torch.inference_mode()
-    def teacher_people(self, image: Tensor, border: Sequence[float] | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """k_q of square images, best first: joints (B, P, 15, 2) px, visible (B, P, 15), score (B, P).
+    def teacher_people(
+        self, image: Tensor, border: Sequence[float] | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """k_q of square images, best first: joints (B, P, 15, 2) px, visible and cut off (B, P, 15), score (B, P).
 
-        Joints that the network's layout can only estimate are among them. With `turned`, of the image in all four
-        positions: a teacher knows people upright, and sees those who lie, or stand on their hands, better when the
-        picture is turned. Who is seen in several is kept from the best.
+        Cut off are those of the visible that the border probably cuts off (`MoveNet.cut_off`). Joints that the
+        network's layout can only estimate are among them. With `turned`, of the image in all four positions: a teacher
+        knows people upright, and sees those who lie, or stand on their hands, better when the picture is turned. Who is
+        seen in several is kept from the best.
 
         Args:
-            image, border: as of `detect`; MoveNet's joints that the border cuts off are not seen
-                (`MoveNet.seen_inside`).
+            image, border: as of `detect`.
         """
         turns = 4 if self.turned else 1
         teacher, layout = self.teacher, self.teacher.layout
         k_q = self._grouped(self._run(torch.cat([torch.rot90(image, turn, (2, 3)) for turn in range(turns)])))
+        given = k_q.visible & k_q.valid[..., None]
+        points, visible = layout.to_skeleton(k_q.points, given, estimate=True)
+        cut_off = torch.zeros_like(visible)
         if isinstance(teacher, MoveNet):
-            height, width = image.shape[-2:]
-            x0, y0, x1, y1 = border or (-0.5, -0.5, width - 0.5, height - 0.5)
+            x0, y0, x1, y1 = _edges(image, border)
             # turned, too, the picture is in the middle of the image
             borders = [(y0, x0, y1, x1) if turn % 2 else (x0, y0, x1, y1) for turn in range(turns)]
-            k_q = teacher.seen_inside(k_q, image.new_tensor(borders).repeat_interleave(len(image), 0))
-        points, visible = layout.to_skeleton(k_q.points, k_q.visible & k_q.valid[..., None], estimate=True)
+            beyond = teacher.cut_off(k_q, image.new_tensor(borders).repeat_interleave(len(image), 0))
+            # what is made of several joints is made of those inside, if it can be
+            inside_points, inside = layout.to_skeleton(k_q.points, given & ~beyond, estimate=True)
+            points, cut_off = torch.where(inside[..., None], inside_points, points), visible & ~inside
         total, score = torch.where(k_q.valid, k_q.scores.sum(-1), 0), teacher.score(k_q)
         if turns == 1:
-            return points, visible, score
-        parts = (part.unflatten(0, (turns, -1)) for part in (points, visible, score, total))
+            return points, visible, cut_off, score
+        parts = (part.unflatten(0, (turns, -1)) for part in (points, visible, cut_off, score, total))
         return _of_all_positions(*parts, self.side)
 
     def _grouped(self, output: HMPAF | People2D) -> People2D:
@@ -257,14 +271,29 @@ class KeypointReader(PeopleReader):
         return trimmed(image, box, _MULTIPLE, _MARGIN) if self._trims else (image, box)
 
 
+def _edges(image: Tensor, border: Sequence[float] | None) -> Sequence[float]:
+    """(x0, y0, x1, y1) of the photograph in the image: `border`, or all of it."""
+    height, width = image.shape[-2:]
+    return border or (-0.5, -0.5, width - 0.5, height - 0.5)
+
+
+def _inside(points: Float[Tensor, "*n 2"], border: Sequence[float]) -> Bool[Tensor, "*n"]:
+    low, high = points.new_tensor(border).split(2)
+    return ((points > low) & (points < high)).all(-1)
+
+
 def _of_all_positions(
     points: Float[Tensor, "turns b p J 2"],
     visible: Bool[Tensor, "turns b p J"],
+    cut_off: Bool[Tensor, "turns b p J"],
     score: Float[Tensor, "turns b p"],
     total: Float[Tensor, "turns b p"],
     side: int,
-) -> tuple[Float[Tensor, "b p*turns J 2"], Bool[Tensor, "b p*turns J"], Float[Tensor, "b p*turns"]]:
-    """People seen in images of `side` px and in the same turned, each once: from the position of the best `total`."""
+) -> tuple[Tensor, ...]:
+    """People seen in images of `side` px and in the same turned, each once: from the position of the best `total`.
+
+    Gives points, visible, cut_off and score, of images (b) and people (p * turns).
+    """
     points = points.clone()
     for turn in range(1, len(points)):
         x, y = points[turn:].unbind(-1)
@@ -272,14 +301,15 @@ def _of_all_positions(
     score = torch.cat([score[:1], _SURER * score[1:]])
     total = torch.cat([total[:1], _UPRIGHT_FIRST * total[1:]])
     people = points.shape[2]
-    points, visible, score, total = (part.transpose(0, 1).flatten(1, 2) for part in (points, visible, score, total))
+    parts = (points, visible, cut_off, score, total)
+    points, visible, cut_off, score, total = (part.transpose(0, 1).flatten(1, 2) for part in parts)
     order = total.argsort(dim=1, descending=True)
     turn = order // people
-    points, visible, score = (in_order(part, order) for part in (points, visible, score))
+    points, visible, cut_off, score = (in_order(part, order) for part in (points, visible, cut_off, score))
     # whoever lies mostly within the box of somebody better, seen in another position, is the same person
     box = bounding_box(points, visible)
     same = one_in_other(box[:, :, None], box[:, None])
     again = (same & (turn[:, :, None] != turn[:, None, :])).tril(-1).any(-1)
     first = again.long().argsort(dim=1, stable=True)
     visible, score = visible & ~again[..., None], torch.where(again, 0, score)
-    return tuple(in_order(part, first) for part in (points, visible, score))
+    return tuple(in_order(part, first) for part in (points, visible, visible & cut_off, score))

@@ -103,7 +103,7 @@ def test_a_chooser_gives_every_joint_a_place(tmp_path):
     seen, chosen = (reader.read_teacher(image, box)["people"] for reader in (plain, choosing))
     assert len(seen) == len(chosen) == 1 and None not in chosen[0]["joints_px"]
     assert seen[0]["joints_px"] != chosen[0]["joints_px"]
-    assert choosing.teacher_people(torch.zeros(1, 3, 256, 256))[2].item() == 0  # estimates are no peaks
+    assert choosing.teacher_people(torch.zeros(1, 3, 256, 256))[-1].item() == 0  # estimates are no peaks
     with pytest.raises(ValueError, match="needs a teacher with maps of the joints of mpose3d, which CrowdedMoveNet of"):
         KeypointReader(CrowdedMoveNet(), lifter, chooser=chooser)
 
@@ -154,27 +154,49 @@ def test_most_people_are_counted_among_those_who_can_be_lifted():
     assert roots.valid.tolist() == [[True]] and roots.score.item() == pytest.approx(0.4)
 
 
+class BodyElsewhere(KeypointLifter):
+    """Lifts everybody to a place of its own; remembers which joints it was told of."""
+
+    def __init__(self, joints_px):
+        super().__init__(width=16, blocks=1)
+        self.joints_px, self.told = torch.tensor(joints_px), []
+
+    def forward(self, joints_px, visible, camera, refine=0, proportions=False):
+        self.told.append(visible[0, 0])
+        people = super().forward(joints_px, visible, camera, refine, proportions)
+        return people._replace(joints_px=self.joints_px.expand_as(people.joints_px))
+
+
 @pytest.mark.parametrize("turned", [False, True])
-def test_joints_at_the_border_of_the_photograph_are_not_seen(turned, monkeypatch):
-    """Whose borders the joints are held against: those of the photograph, not of the bars, and turned with it."""
+def test_joints_that_the_border_cuts_off(turned, monkeypatch):
+    """They are not seen but where the body, lifted without them, has them in the photograph: not in the bars."""
     borders = []
 
-    def seen_inside(people, border):
+    def cut_off(people, border):
         borders.append(border)
-        return people._replace(visible=people.visible & (torch.arange(17) != COCO_17.index("l_wrist")))
+        return people.visible & (torch.arange(17) == COCO_17.index("l_wrist"))
 
     teacher = CrowdedMoveNet()
-    monkeypatch.setattr(teacher, "seen_inside", seen_inside)
-    reader = KeypointReader(teacher, KeypointLifter(width=16, blocks=1), 256, threshold=0.15, turned=turned)
-    if turned:
-        monkeypatch.setattr(
-            reader, "_run", lambda images: People2D(*(p.repeat(4, *[1] * (p.dim() - 1)) for p in teacher(None)))
-        )
+    monkeypatch.setattr(teacher, "cut_off", cut_off)
+    image, box = np.zeros((256, 256, 3), np.uint8), Letterbox.fit(512, 256, 256)
     place = SKELETON.index("l_wrist")
-    _, visible, _ = reader.teacher_people(torch.zeros(1, 3, 256, 256))
-    assert not visible[..., place].any() and visible[0, 0].sum() == 14
-    people = reader.read(np.zeros((256, 256, 3), np.uint8), Letterbox.fit(512, 256, 256))
-    assert not np.allclose(people.joints_px[0, place], 2 * teacher(None).points[0, 0, COCO_17.index("l_wrist")] + 0.5)
+    trim = 0 if turned else 32
+    for y, inside in ((70.0, True), (60.0, False), (200.0, False)):
+        lifter = BodyElsewhere([100.0, y - trim])
+        reader = KeypointReader(teacher, lifter, 256, threshold=0.15, turned=turned)
+        if turned:
+            monkeypatch.setattr(
+                reader, "_run", lambda images: People2D(*(p.repeat(4, *[1] * (p.dim() - 1)) for p in teacher(None)))
+            )
+        _, visible, off, _ = reader.teacher_people(torch.zeros(1, 3, 256, 256))
+        assert visible[0, 0].all() and off[0, 0].nonzero().flatten().tolist() == [place]
+        people = reader.read(image, box)
+        assert [told[place].item() for told in lifter.told] == ([False, True] if inside else [False])
+        assert all(told[joint] for told in lifter.told for joint in range(15) if joint != place)
+        wrist = teacher(None).points[0, 0, COCO_17.index("l_wrist")] if inside else lifter.joints_px
+        found = torch.from_numpy(people.joints_px[0, place])
+        at = box.to_image((wrist + torch.tensor([0.0, trim])).double())
+        torch.testing.assert_close(found, at, atol=0.1, rtol=0)
     whole, lying = [-0.5, -0.5, 255.5, 255.5], [-0.5, 63.5, 255.5, 191.5]
     assert borders[0].tolist() == [whole] * (4 if turned else 1)
     upright = [63.5, -0.5, 191.5, 255.5]
@@ -271,7 +293,9 @@ def test_people_of_a_turned_picture_are_where_they_are_and_count_less():
             seen, totals = torch.zeros(4, 1, 1, 15, dtype=torch.bool), torch.zeros(4, 1, 1)
             seen[[0, turn]], totals[0], totals[turn] = True, 1.0, total
             score = seen.any(-1) * torch.tensor([0.4, 0.5, 0.5, 0.5])[:, None, None]
-            found, visible, sure = _of_all_positions(points, seen, score, totals, side)
+            cut_off = torch.arange(15).expand_as(seen) == 3 + torch.arange(4)[:, None, None, None]
+            found, visible, off, sure = _of_all_positions(points, seen, cut_off, score, totals, side)
+            assert off[0, 0].nonzero().item() == 3 + kept and not off[0, 1:].any()
             assert visible.any(-1).tolist() == [[True, False, False, False]]
             assert torch.equal(found[0, 0], torch.stack([x, y], dim=-1).float())
             assert sure[0].tolist() == pytest.approx([0.65 * 0.5 if kept else 0.4, 0, 0, 0])
@@ -281,7 +305,7 @@ def test_people_of_one_position_are_several_wherever_they_are():
     points = torch.rand(4, 1, 2, 15, 2, generator=torch.Generator().manual_seed(0)) * 20
     seen = torch.zeros(4, 1, 2, 15, dtype=torch.bool)
     seen[0] = True
-    _, visible, score = _of_all_positions(points, seen, seen.any(-1).float(), seen.sum(-1).float(), 20)
+    _, visible, _, score = _of_all_positions(points, seen, ~seen, seen.any(-1).float(), seen.sum(-1).float(), 20)
     assert visible.all(-1).sum() == 2 and score.sum() == 2
 
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from mpose3d.geometry.extent import bounding_box, one_in_other
@@ -148,10 +148,10 @@ class MoveNet(nn.Module):
         """How sure each person (B, P) is: the mean height of all joints, for every person has a place for each."""
         return torch.where(people.valid, people.scores.mean(-1), 0)
 
-    def seen_inside(self, people: People2D, border: Float[Tensor, "b 4"]) -> People2D:
-        """People (B, P) without the joints that the border of the picture probably cuts off.
+    def cut_off(self, people: People2D, border: Float[Tensor, "b 4"]) -> Bool[Tensor, "b p 17"]:
+        """The joints of people (B, P) that the border of the picture probably cuts off.
 
-        Whoever would be left with fewer than 8 of the 17 joints keeps all.
+        None of whoever would be left with fewer than 8 of the 17 joints.
 
         Args:
             people: as of `people`.
@@ -161,10 +161,9 @@ class MoveNet(nn.Module):
         side = (box[..., 2:] - box[..., :2]).prod(-1).sqrt()
         low, high = border[:, None, None].split(2, dim=-1)
         inwards = torch.cat([people.points - low, high - people.points], dim=-1).amin(-1)
-        cut_off = (inwards < _AT_BORDER * side[..., None]) & (people.scores < _SURE)
-        seen = people.visible & ~cut_off
-        enough = seen.sum(-1, keepdim=True) >= len(self.layout) // 2
-        return people._replace(visible=torch.where(enough, seen, people.visible))
+        beyond = (inwards < _AT_BORDER * side[..., None]) & (people.scores < _SURE) & people.visible
+        left = (people.visible & ~beyond).sum(-1, keepdim=True)
+        return beyond & (left >= len(self.layout) // 2)
 
     def heads(self, image: Float[Tensor, "b 3 h w"]) -> dict[str, Float[Tensor, "b c h/4 w/4"]]:
         """The maps that people are read from, before any sigmoid; offsets and sizes are in cells, y before x.

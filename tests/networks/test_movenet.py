@@ -432,20 +432,17 @@ def test_unsure_joints_at_the_border_of_the_picture_are_not_seen(cut_in_two):
         ((-500.0, 0.0, 110.0, 500.0), [16]),
         ((-500.0, 195.0, 500.0, 500.0), [0]),
     ):
-        seen = MoveNet().seen_inside(cut_in_two, torch.tensor([border]))
-        assert (~seen.visible[0, 0]).nonzero().flatten().tolist() == near
-        assert not seen.visible[0, 1:].any() and torch.equal(seen.valid, cut_in_two.valid)
-        assert torch.equal(seen.scores, cut_in_two.scores)  # how sure the person is does not change
-    far = MoveNet().seen_inside(cut_in_two, torch.tensor([[-50.0, 0, 500, 500]]))
-    assert torch.equal(far.visible, cut_in_two.visible)
+        cut_off = MoveNet().cut_off(cut_in_two, torch.tensor([border]))
+        assert cut_off[0, 0].nonzero().flatten().tolist() == near
+        assert not cut_off[0, 1:].any()  # nobody is there
+    assert not MoveNet().cut_off(cut_in_two, torch.tensor([[-50.0, 0, 500, 500]])).any()
 
 
 def test_whom_the_border_leaves_too_little_of_keeps_all(cut_in_two):
     cut_in_two.scores[..., :10] = 0.2
     border = torch.tensor([[0.0, 0, 500, 500], [0, 0, 100, 500]])
     two = People2D(*(part.repeat(2, *[1] * (part.dim() - 1)) for part in cut_in_two))
-    seen = MoveNet().seen_inside(two, border).visible[:, 0].sum(-1)
-    assert seen.tolist() == [17 - 8, 17]
+    assert MoveNet().cut_off(two, border)[:, 0].sum(-1).tolist() == [8, 0]
 
 
 def test_a_size_that_is_no_size_is_refused():
