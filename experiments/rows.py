@@ -54,7 +54,7 @@ def mupots_figures(annotations: Path, images: Path, predictions: Path) -> dict[s
         "all": everybody.mean.pck,
         "matched": matched.mean.pck,
         "auc": matched.mean.auc,
-        "pmpjpe": matched.pmpjpe,
+        "pmpjpe": matched.people["pmpjpe"],
         "found": sum(part.found for part in matched.sequences.values()),
         "annotated": sum(part.annotated for part in everybody.sequences.values()),
     }

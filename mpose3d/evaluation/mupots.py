@@ -36,11 +36,11 @@ def evaluate_mupots(
     ]
     people = {key: sum(row[key] for row in rows) for key in ("annotated", "found")}
     predicted, total = (sum(column) for column in zip(*frames.values(), strict=True))
-    rows.append({"sequence": "mean", "frames": predicted, **people, **score.mean._asdict(), "pmpjpe": score.pmpjpe})
+    rows.append({"sequence": "mean", "frames": predicted, **people, **score.mean._asdict(), **score.people})
     joints = max(len(sequence.joints) for sequence in score.sequences.values())
     notes = [
         f"{predicted} of {total} annotated frames were predicted and are scored.",
-        "Means are over sequences, as the official evaluator has them, but that of PMPJPE is over everybody found.",
+        "Means are over sequences, as the official evaluator has them; of PMPJPE and root error, over everybody found.",
     ]
     if joints == len(SKELETON):
         notes.append("15 joints: the neck hangs on the pelvis, and MPJPE is over 15 joints (official: 17).")
@@ -55,6 +55,7 @@ def evaluate_mupots(
         "auc",
         "mpjpe",
         "pmpjpe",
+        "root_error",
         *(f"pck_{group}" for group in GROUPS),
     ]
     print_table(f"MuPoTS-3D, {mode} people, root-relative (percent, percent, mm)", rows, shown, notes)
@@ -68,7 +69,7 @@ def evaluate_mupots(
             for name, s in score.sequences.items()
         },
         "mean": score.mean._asdict(),
-        "people": {**people, "pmpjpe": score.pmpjpe},
+        "people": {**people, **score.people},
         "frames": {"predicted": predicted, "annotated": total},
     }
     write_table(out, f"mupots_{mode}", rows, content)
@@ -107,7 +108,7 @@ def score_mupots(
 
 def _mupots_figures(score: SequenceScore) -> dict[str, float]:
     return {
-        **{key: getattr(score, key) for key in ("pck", "auc", "mpjpe", "pmpjpe")},
+        **{key: getattr(score, key) for key in ("pck", "auc", "mpjpe", "pmpjpe", "root_error")},
         **{f"{key}_{group}": getattr(part, key) for key in ("pck", "auc") for group, part in score.groups.items()},
         **{f"mpjpe_{joint}": error for joint, error in score.joints.items()},
     }

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torchmetrics import Metric
 
-from mpose3d.metrics.functional import AUC_THRESHOLDS, pmpjpe
+from mpose3d.metrics.functional import AUC_THRESHOLDS, pmpjpe, root_error
 from mpose3d.skeleton import MUPOTS_17
 
 Mode = Literal["all", "matched"]
@@ -82,7 +82,8 @@ class Score(NamedTuple):
 class SequenceScore(NamedTuple):
     """A `Score` with its parts: `groups` by the names of `GROUPS`, `joints` the MPJPE (mm) of each predicted joint.
 
-    `pmpjpe` (mm) is not official: MPJPE of the people found after the best similarity of each.
+    `pmpjpe` and `root_error` (mm) are not official: MPJPE of the people found after the best similarity of each, and
+    how far their pelvis is off in camera space.
     """
 
     pck: float
@@ -93,6 +94,7 @@ class SequenceScore(NamedTuple):
     annotated: int
     found: int
     pmpjpe: float
+    root_error: float
 
 
 class MupotsScore(NamedTuple):
@@ -102,11 +104,14 @@ class MupotsScore(NamedTuple):
     mean: Score
 
     @property
-    def pmpjpe(self) -> float:
-        """Mean PMPJPE (mm) of everybody found, whatever the sequence; NaN where that is nobody. Not official."""
+    def people(self) -> dict[str, float]:
+        """Mean PMPJPE and root error (mm) of everybody found, whatever the sequence; NaN where that is nobody."""
         found = [score for score in self.sequences.values() if score.found]
         people = sum(score.found for score in found)
-        return sum(score.found * score.pmpjpe for score in found) / people if people else float("nan")
+        return {
+            key: sum(score.found * getattr(score, key) for score in found) / people if people else float("nan")
+            for key in ("pmpjpe", "root_error")
+        }
 
 
 def match_people(
@@ -182,6 +187,7 @@ class Mupots3D(Metric):
     annotated: Tensor
     found: Tensor
     aligned: Tensor
+    displaced: Tensor
 
     def __init__(self, sequences: tuple[str, ...], mode: Mode = "all", **kwargs) -> None:
         if mode not in get_args(Mode):
@@ -197,6 +203,7 @@ class Mupots3D(Metric):
             ("annotated", (count,), torch.long),
             ("found", (count,), torch.long),
             ("aligned", (count,), torch.float64),
+            ("displaced", (count,), torch.float64),
         ):
             self.add_state(name, torch.zeros(shape, dtype=dtype), dist_reduce_fx="sum")
 
@@ -218,7 +225,7 @@ class Mupots3D(Metric):
             target_mm: `univ_annot3`.
             annotated: `isValidFrame`.
             predicted_px: pixels of the official picture.
-            predicted_mm: any position and scale; 17 joints of `MUPOTS_17`, or its first 15.
+            predicted_mm: any position and scale, but for the root error; 17 joints of `MUPOTS_17`, or its first 15.
             predicted: people who are there.
 
         Raises:
@@ -245,7 +252,9 @@ class Mupots3D(Metric):
         self.found[at] += found.sum()
         frame, person = found.nonzero(as_tuple=True)
         taken = predicted_mm[frame, matching[frame, person]]
-        self.aligned[at] += pmpjpe(taken, target_mm[frame, person, :joints].to(taken)).double().sum()
+        target = target_mm[frame, person, :joints].to(taken)
+        self.aligned[at] += pmpjpe(taken, target).double().sum()
+        self.displaced[at] += root_error(taken, target, root=_PELVIS).double().sum()
 
     def compute(self) -> MupotsScore:
         scores = {name: self._sequence(at) for at, name in enumerate(self.sequences)}
@@ -274,4 +283,5 @@ class Mupots3D(Metric):
             annotated=int(self.annotated[at]),
             found=int(self.found[at]),
             pmpjpe=(self.aligned[at] / self.found[at]).item(),
+            root_error=(self.displaced[at] / self.found[at]).item(),
         )

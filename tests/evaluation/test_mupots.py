@@ -26,7 +26,8 @@ class TestMupots:
         evaluate_mupots(root.parent, save(tmp_path / "p.npz", arrays), mode, out=tmp_path / "out")
         content = json.loads((tmp_path / "out" / f"mupots_{mode}.json").read_text())
         assert list(content["sequences"]) == ["TS3", "TS11"]
-        assert content["people"] == {"annotated": 11 + 9, "found": 9 + 9, "pmpjpe": pytest.approx(0, abs=1e-3)}
+        exact = pytest.approx(0, abs=1e-3)
+        assert content["people"] == {"annotated": 11 + 9, "found": 9 + 9, "pmpjpe": exact, "root_error": exact}
         assert content["frames"] == {"predicted": 11, "annotated": 12}
         assert content["sequences"]["TS11"]["frames"] == {"predicted": 5, "annotated": 6}
         expected = 100 * 9 / 11 if mode == "all" else 100
@@ -34,7 +35,7 @@ class TestMupots:
         assert content["sequences"]["TS3"]["groups"]["Head"]["pck"] == pytest.approx(expected)
         assert content["mean"]["pck"] == pytest.approx((expected + 100) / 2)
         lines = (tmp_path / "out" / f"mupots_{mode}.csv").read_text().splitlines()
-        assert lines[0].startswith("sequence,frames,annotated,found,pck,auc,mpjpe,pmpjpe,pck_Head")
+        assert lines[0].startswith("sequence,frames,annotated,found,pck,auc,mpjpe,pmpjpe,root_error,pck_Head")
         assert [line.split(",")[0] for line in lines[1:]] == ["TS3", "TS11", "mean"]
         printed = capsys.readouterr().out
         assert "11 of 12" in printed and "…" not in printed

@@ -128,7 +128,7 @@ def test_nobody_detected_scores_0_of_all_and_nothing_of_matched() -> None:
         assert score.sequences["TS1"].found == 0
 
 
-def test_mean_is_over_sequences_but_of_pmpjpe_over_people_found() -> None:
+def test_mean_is_over_sequences_but_of_pmpjpe_and_root_error_over_people_found() -> None:
     metric = Mupots3D(("TS1", "TS2"))
     metric.update("TS1", *random_frames(0, frames=2))
     metric.update("TS2", *random_frames(1, frames=30))
@@ -137,9 +137,26 @@ def test_mean_is_over_sequences_but_of_pmpjpe_over_people_found() -> None:
         values = [getattr(sequence, key) for sequence in score.sequences.values()]
         assert getattr(score.mean, key) == pytest.approx(np.mean(values))
     few, many = score.sequences.values()
-    expected = (few.found * few.pmpjpe + many.found * many.pmpjpe) / (few.found + many.found)
-    assert few.found < many.found and score.pmpjpe == pytest.approx(expected)
-    assert math.isnan(Mupots3D(("TS1",)).compute().pmpjpe)
+    assert few.found < many.found
+    for key, value in score.people.items():
+        expected = few.found * getattr(few, key) + many.found * getattr(many, key)
+        assert value == pytest.approx(expected / (few.found + many.found))
+        assert math.isnan(Mupots3D(("TS1",)).compute().people[key])
+
+
+@pytest.mark.parametrize("joints", [15, 17])
+def test_root_error_is_where_people_are_and_nothing_else_is(joints: int) -> None:
+    annotated_px, target, annotated, *_ = random_frames(0)
+    scores = []
+    for shift in ([0.0, 0.0, 0.0], [300.0, 0.0, -400.0]):
+        metric = Mupots3D(("TS1",))
+        predicted = (target + target.new_tensor(shift))[:, :, :joints]
+        metric.update("TS1", annotated_px, target, annotated, annotated_px[:, :, :joints], predicted, annotated)
+        scores.append(metric.compute().sequences["TS1"])
+    assert [score.root_error for score in scores] == pytest.approx([0, 500], abs=1e-3)
+    assert scores[0].found == annotated.sum()
+    assert scores[0].mpjpe == pytest.approx(scores[1].mpjpe, abs=1e-3)
+    assert scores[0].pmpjpe == pytest.approx(scores[1].pmpjpe, abs=1e-3)
 
 
 def test_matching_is_greedy_in_the_order_of_the_annotation() -> None:
