@@ -36,8 +36,10 @@ _NEAR = 0.2
 class Borderless(KeypointReader):
     """Takes every picture to go on beyond its border."""
 
-    def detect(self, image: Tensor, border: Sequence[float] | None = None) -> Detection:
-        return super().detect(image, (-math.inf, -math.inf, math.inf, math.inf))
+    def detect(
+        self, image: Tensor, border: Sequence[float] | None = None, focal_ratio: float | None = None
+    ) -> Detection:
+        return super().detect(image, (-math.inf, -math.inf, math.inf, math.inf), focal_ratio)
 
 
 def cut_people(annotations: Path, pictures: Path, every: int) -> Iterator[tuple[Picture, Tensor, Tensor]]:

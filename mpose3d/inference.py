@@ -20,7 +20,7 @@ from mpose3d.networks.keypoint_lifter import KeypointLifter
 from mpose3d.networks.movenet import MoveNet
 from mpose3d.networks.peak_chooser import PeakChooser
 from mpose3d.networks.teacher import MobilenetThin, Teacher
-from mpose3d.people import write_people
+from mpose3d.people import check_focal_ratio, write_people
 from mpose3d.places import output_places, spare_pictures, spare_teacher_people
 from mpose3d.readers import SEEN_REFINE, KeypointReader, MapReader
 
@@ -45,6 +45,7 @@ def infer(
     threshold: float | None = None,
     turned: bool | None = None,
     scales: list[float] | None = None,
+    focal_ratio: float | None = None,
     refine: int | None = None,
     chooser: str | None = None,
     video_step: int = 1,
@@ -77,6 +78,8 @@ def infer(
         scales: the default teacher reads the photograph at these multiples of `teacher_size` and averages the joints
             (`MoveNet`), by default 1, 0.5 and 1.5; `--scales "[1]"` is a quarter of the work. Another teacher has its
             own `--teacher.scales`, or none.
+        focal_ratio: by "keypoints", focal length over the longer side of the picture, where it is known; by default
+            what the photograph's EXIF says (35 mm equivalent), or else 0.8. People are as far away as it is long.
         refine: by "keypoints", steps by which each person is fitted to the joints seen after the network has read them,
             by default 1.
         chooser: by "keypoints", `network.safetensors` of the stage `chooser` that was trained with the teacher: chooses
@@ -94,8 +97,12 @@ def infer(
     """
     if scales is not None and (teacher is not None or pathway != "keypoints"):
         raise ValueError("--scales is for the default teacher of the pathway keypoints: leave it out, or --teacher")
-    if pathway != "keypoints" and (turned or refine is not None or chooser is not None):
-        raise ValueError(f"turned, refine and chooser are of the pathway 'keypoints', {pathway!r} has no use for them")
+    if pathway != "keypoints" and (turned or not refine is chooser is focal_ratio is None):
+        raise ValueError(
+            f"turned, focal_ratio, refine and chooser are of the pathway 'keypoints', {pathway!r} has no use for them"
+        )
+    if focal_ratio is not None:
+        check_focal_ratio(focal_ratio)
     if Path(out).is_file():
         raise ValueError(f"--out {out} is a file, people are written to a folder")
     if video_step < 1:
@@ -133,10 +140,11 @@ def infer(
                 progress.update(task, total=progress.tasks[task].total + source.frames - 1)
                 for number, picture in enumerate(source.pictures()):
                     image, box = letterbox(picture, reader.side)
+                    people = reader.read(image, box, focal_ratio or picture.focal_ratio)
                     at = place / f"{number * video_step:06d}" if is_video(path) else place
                     extra = {".teacher.json": json.dumps(reader.read_teacher(image, box))} if teacher_people else {}
                     shown = picture if overlay else None, picture if page and not is_video(path) else None
-                    write_people(reader.read(image, box), path.name, Path(out) / at, *shown, extra)
+                    write_people(people, path.name, Path(out) / at, *shown, extra)
                     progress.advance(task)
             except (ValueError, OSError) as error:
                 failed.append(str(error) if path.name in str(error) else f"{path}: {error}")

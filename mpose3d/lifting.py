@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -24,7 +23,7 @@ from mpose3d.geometry.extent import bounding_box
 from mpose3d.networks.backends import known_device
 from mpose3d.networks.cross_modal import CrossModalNetwork
 from mpose3d.networks.keypoint_lifter import FEWEST_JOINTS, REFINE, KeypointLifter, count_joints, enough_joints
-from mpose3d.people import FOCAL_RATIO, PhotographPeople, write_people
+from mpose3d.people import FOCAL_RATIO, PhotographPeople, check_focal_ratio, write_people
 from mpose3d.representations.neural import NeuralGrid, NeuralRepresentation, People, Roots
 from mpose3d.skeleton import SKELETON
 
@@ -199,8 +198,7 @@ def lift(
         raise ValueError(f"--out {out}: expected FILE.npz, or a folder for a JSON of each picture")
     if place.is_file() and place.suffix.lower() != ".npz":
         raise ValueError(f"--out {out} is a file, a JSON of each picture is written to a folder")
-    if not 0 < focal_ratio < math.inf:
-        raise ValueError(f"--focal_ratio is focal length over picture side, a number above 0, not {focal_ratio}")
+    check_focal_ratio(focal_ratio)
     given = with_sizes(read_keypoints(keypoints, layout, threshold), size, images)
     pictures = [_with_enough_joints(picture) for picture in given]
     people, lifted = (sum(len(picture.px) for picture in some) for some in (given, pictures))

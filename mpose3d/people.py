@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +25,12 @@ FORMAT = 1
 
 #: focal length over the longer side of a photograph whose camera nobody knows (`Camera.for_image`)
 FOCAL_RATIO = 0.8
+
+
+def check_focal_ratio(focal_ratio: float) -> None:
+    """Raises ValueError unless the number can be a focal length over a picture's side."""
+    if not 0 < focal_ratio < math.inf:
+        raise ValueError(f"--focal_ratio is focal length over picture side, a number above 0, not {focal_ratio}")
 
 
 @dataclass(frozen=True)

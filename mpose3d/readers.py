@@ -47,7 +47,7 @@ class PeopleReader(ABC):
         teacher, network: what reads.
         whole: what of them runs in one piece, on images.
         side: of the square in pixels.
-        focal_ratio: of the network's camera.
+        focal_ratio: of the network's camera; None if it reads by any.
         teacher_threshold: least score of the teacher's own people in `read_teacher`.
         backend, precision: see `accelerate`; of `whole`.
     """
@@ -58,7 +58,7 @@ class PeopleReader(ABC):
         network: CrossModalNetwork | KeypointLifter,
         whole: nn.Module,
         side: int,
-        focal_ratio: float,
+        focal_ratio: float | None,
         teacher_threshold: float,
         backend: Backend,
         precision: Precision,
@@ -70,18 +70,26 @@ class PeopleReader(ABC):
         self._run = accelerate(whole, torch.zeros(1, 3, side, side, device=self._device), backend, precision)
 
     @abstractmethod
-    def detect(self, image: Tensor, border: Sequence[float] | None = None) -> Detection:
+    def detect(
+        self, image: Tensor, border: Sequence[float] | None = None, focal_ratio: float | None = None
+    ) -> Detection:
         """Square images (B, 3, side, side), float RGB in [0, 1] -> people, best first, in pixels of the image.
 
         Args:
             image: the images.
             border: (x0, y0, x1, y1) of the photograph in the image, by default all of it.
+            focal_ratio: focal length over the longer side, where it is known.
         """
 
-    def read(self, image: np.ndarray, box: Letterbox) -> PhotographPeople:
-        """A letterboxed photograph (side, side, 3) uint8 RGB -> its people, in pixels of the photograph."""
+    def read(self, image: np.ndarray, box: Letterbox, focal_ratio: float | None = None) -> PhotographPeople:
+        """A letterboxed photograph (side, side, 3) uint8 RGB -> its people, in pixels of the photograph.
+
+        Args:
+            image, box: as of `letterbox`.
+            focal_ratio: as of `detect`.
+        """
         image, box = self._trimmed(image, box)
-        roots, people = self.detect(self._batch(image), box.border)
+        roots, people = self.detect(self._batch(image), box.border, focal_ratio)
         found = roots.valid[0]
 
         def to_photograph(pixels: Tensor) -> np.ndarray:
@@ -89,7 +97,7 @@ class PeopleReader(ABC):
 
         return PhotographPeople(
             size=box.size,
-            camera=Camera.for_image(*box.size, self._focal_ratio),
+            camera=self._camera(*box.size, focal_ratio),
             joints_px=to_photograph(people.joints_px),
             joints_mm=people.joints[0, found].cpu().numpy(),
             root_px=to_photograph(roots.px),
@@ -110,6 +118,9 @@ class PeopleReader(ABC):
             joints = [pixel if seen else None for pixel, seen in zip(pixels, visible[0, p].tolist(), strict=True)]
             people.append({"joints_px": joints})
         return {"version": FORMAT, "size": list(box.size), "skeleton": skeleton_json(), "people": people}
+
+    def _camera(self, width: int, height: int, focal_ratio: float | None) -> Camera:
+        return Camera.for_image(width, height, self._focal_ratio or focal_ratio or FOCAL_RATIO)
 
     def _grouped(self, output: HMPAF | People2D) -> People2D:
         """What the teacher gives -> people."""
@@ -153,8 +164,10 @@ class MapReader(PeopleReader):
         super().__init__(teacher, network, whole, whole.side, focal_ratio, teacher.threshold, backend, precision)
 
     @torch.inference_mode()
-    def detect(self, image: Tensor, border: Sequence[float] | None = None) -> Detection:
-        """See `PeopleReader`; what the border cuts off the teacher's maps do not show."""
+    def detect(
+        self, image: Tensor, border: Sequence[float] | None = None, focal_ratio: float | None = None
+    ) -> Detection:
+        """See `PeopleReader`; what the border cuts off the teacher's maps do not show; the camera is the network's."""
         roots, people = self._run(image)
         px, joints_px = (self._ratio * (pixels + 0.5) - 0.5 for pixels in (roots.px, people.joints_px))
         return Detection(roots._replace(px=px), people._replace(joints_px=joints_px))
@@ -199,14 +212,16 @@ class KeypointReader(PeopleReader):
                 f"{type(teacher).__name__} of {teacher.layout.name} is not"
             )
         self.threshold = teacher.threshold if threshold is None else threshold
-        super().__init__(teacher, network, teacher, side, FOCAL_RATIO, self.threshold, backend, precision)
+        super().__init__(teacher, network, teacher, side, None, self.threshold, backend, precision)
         self.max_people, self.turned, self.refine = max_people, turned, refine
         self.chooser = None if chooser is None else chooser.eval()
         # a quarter to a half of the work is for the bars; other backends are made for squares, and so is turning
         self._trims = backend == "eager" and not turned
 
     @torch.inference_mode()
-    def detect(self, image: Tensor, border: Sequence[float] | None = None) -> Detection:
+    def detect(
+        self, image: Tensor, border: Sequence[float] | None = None, focal_ratio: float | None = None
+    ) -> Detection:
         """See `PeopleReader`; images may be any rectangle where nothing is turned and the backend is eager.
 
         Joints that the border cuts off are not seen, unless the body that is lifted without them has them in the
@@ -218,7 +233,7 @@ class KeypointReader(PeopleReader):
         # whoever is left out takes no place
         order = (~valid).long().argsort(dim=1, stable=True)[:, : self.max_people]
         points, seen, cut_off, score, valid = (in_order(part, order) for part in (points, seen, cut_off, score, valid))
-        camera = Camera.for_image(image.shape[-1], image.shape[-2], self._focal_ratio)
+        camera = self._camera(image.shape[-1], image.shape[-2], focal_ratio)
         people = self.network(points, seen, camera, self.refine)
         after_all = cut_off & _inside(people.joints_px, _edges(image, border))
         if after_all.any():

@@ -7,6 +7,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from mpose3d import inference
 from mpose3d.inference import default_teacher, infer, read_network
@@ -84,6 +85,8 @@ def test_output_of_another_time_is_no_photograph_and_overwrites_none(network, fo
         ({"refine": 2}, "'hmpaf' has no use for them"),
         ({"turned": True}, "'hmpaf' has no use for them"),
         ({"chooser": "network.safetensors"}, "'hmpaf' has no use for them"),
+        ({"focal_ratio": 1.2}, "'hmpaf' has no use for them"),
+        ({"pathway": "keypoints", "focal_ratio": 0.0}, "--focal_ratio is focal length over picture side, a number abo"),
         ({"device": "abacus"}, "--device abacus: "),
         ({"scales": []}, "--scales is for the default teacher"),
         ({"video_step": 0}, "--video_step is at least 1"),
@@ -180,6 +183,35 @@ def test_infer_reads_as_it_is_asked_to(folder, tmp_path, monkeypatch, upright_on
     asked = {"teacher_size": 64, "max_people": 7, "threshold": 0.3, "refine": 2, "backend": "compile"}
     run(folder, tmp_path, teacher=teacher, pathway="keypoints", precision="bfloat16", **asked)
     assert given == [asked | {"turned": upright_only, "precision": "bfloat16", "chooser": None}]
+
+
+@pytest.mark.parametrize(("asked", "film", "ratio"), [(None, None, 0.8), (None, 72, 2.0), (1.5, 72, 1.5)])
+def test_people_are_seen_by_the_camera_that_is_known(tmp_path, monkeypatch, asked, film, ratio):
+    """By that asked for, or that of the EXIF, or the one of 0.8."""
+    seen, exif = [], Image.Exif()
+    if film:
+        exif.get_ifd(0x8769)[0xA405] = film
+    Image.new("RGB", (48, 32)).save(tmp_path / "a.jpg", exif=exif)
+
+    def forward(self, joints_px, visible, camera, *how):
+        seen.append(camera.focal)
+        return lift(self, joints_px, visible, camera, *how)
+
+    lift = KeypointLifter.forward
+    monkeypatch.setattr(KeypointLifter, "forward", forward)
+    KeypointLifter(width=16, blocks=1).save(tmp_path / "network.safetensors")
+    teacher, how = SmallTeacher(width=8), {"teacher_size": 64, "focal_ratio": asked}
+    run(tmp_path / "a.jpg", tmp_path, teacher=teacher, pathway="keypoints", **how)
+    assert seen == [pytest.approx(64 * ratio)]
+    assert json.loads((tmp_path / "out/a.json").read_text())["camera"]["focal"] == pytest.approx(48 * ratio)
+
+
+def test_h_sees_by_its_own_camera(network, tmp_path):
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0xA405] = 72
+    Image.new("RGB", (48, 32)).save(tmp_path / "a.jpg", exif=exif)
+    run(tmp_path / "a.jpg", tmp_path)
+    assert json.loads((tmp_path / "out/a.json").read_text())["camera"]["focal"] == pytest.approx(48 * 0.8)
 
 
 def test_a_pathway_takes_the_weights_of_its_own_network(network, folder, tmp_path):

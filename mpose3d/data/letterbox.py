@@ -28,6 +28,8 @@ _DECODED_PIXELS = 50_000_000
 _LARGEST_WHOLE = 500_000_000
 
 _ORIENTATION_TAG = 0x0112
+_EXIF_IFD, _FOCAL_35MM_TAG = 0x8769, 0xA405
+_DIAGONAL_35MM = math.hypot(36, 24)
 # EXIF orientation -> what makes the picture upright; from 5 on, width and height change places
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -91,11 +93,15 @@ def _like(offset: tuple[float, float], pixels: Points) -> Points:
 
 
 class Picture(NamedTuple):
-    """A picture as it was decoded: `pixels` (H, W, 3) uint8 RGB, at 1/`factor` of its `size` (width, height)."""
+    """A picture as it was decoded: `pixels` (H, W, 3) uint8 RGB, at 1/`factor` of its `size` (width, height).
+
+    `focal_ratio` is the focal length over the longer side, None where the file does not tell.
+    """
 
     pixels: np.ndarray
     factor: int
     size: tuple[int, int]
+    focal_ratio: float | None = None
 
     @classmethod
     def whole(cls, pixels: np.ndarray) -> Picture:
@@ -154,6 +160,7 @@ def read_picture(path: Path | str, content: bytes | None = None) -> Picture:
             picture.load()
             tag = picture.getexif().get(_ORIENTATION_TAG)
             orientation = tag if isinstance(tag, int) and tag in _UPRIGHT else 1
+            focal_ratio = _focal_ratio(picture)
             # every step makes a copy: none is made in vain
             pixels = picture if picture.mode == "RGB" else picture.convert("RGB")
             if factor > 1 and pixels.size == (width, height):
@@ -166,7 +173,17 @@ def read_picture(path: Path | str, content: bytes | None = None) -> Picture:
     except Exception as error:  # Pillow raises many kinds on damaged files: SyntaxError, struct.error, EOFError, ...
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise ValueError(f"{path}: not a readable image ({reason})") from error
-    return Picture(image, factor, (height, width) if orientation >= 5 else (width, height))
+    return Picture(image, factor, (height, width) if orientation >= 5 else (width, height), focal_ratio)
+
+
+def _focal_ratio(picture: Image.Image) -> float | None:
+    """Focal length over the longer side by EXIF, whose equivalent in 35 mm film is one of equal diagonals (CIPA)."""
+    try:
+        focal = float(picture.getexif().get_ifd(_EXIF_IFD).get(_FOCAL_35MM_TAG, 0))
+    except Exception:  # Pillow raises many kinds on damaged entries: they tell nothing
+        return None
+    # 0 means unknown
+    return focal / _DIAGONAL_35MM * math.hypot(*picture.size) / max(picture.size) if 0 < focal < math.inf else None
 
 
 def check_header(path: Path) -> None:

@@ -157,6 +157,27 @@ def test_exif_orientation(tmp_path: Path) -> None:
         assert turned.size == ours.size and np.abs(turned.pixels.astype(int) - reference).max() < 20
 
 
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+@pytest.mark.parametrize("size", [(36, 24), (24, 36)])
+def test_the_focal_length_that_exif_tells(tmp_path: Path, suffix: str, size: tuple[int, int]) -> None:
+    """On 36 x 24 mm of film it is what it is; the diagonal counts where the sides are others."""
+    exif = Image.Exif()
+    exif[0x0112], exif[0x8769] = 1, {0xA405: 50}
+    Image.new("RGB", size).save(tmp_path / f"a.{suffix}", exif=exif)
+    assert read_picture(tmp_path / f"a.{suffix}").focal_ratio == pytest.approx(50 / 36)
+    Image.new("RGB", (40, 30)).save(tmp_path / f"b.{suffix}", exif=exif)
+    assert read_picture(tmp_path / f"b.{suffix}").focal_ratio == pytest.approx(50 / 43.2666 * 50 / 40, rel=1e-5)
+
+
+@pytest.mark.parametrize("focal", [0, b"wide", None])
+def test_a_focal_length_that_is_none(tmp_path: Path, focal: object) -> None:
+    exif = Image.Exif()
+    if focal is not None:
+        exif.get_ifd(0x8769)[0xA405] = focal
+    Image.new("RGB", (7, 5)).save(tmp_path / "a.jpg", exif=exif)
+    assert read_picture(tmp_path / "a.jpg").focal_ratio is None
+
+
 @pytest.mark.parametrize("orientation", [0, 9, 255])
 def test_an_orientation_that_is_none_turns_nothing(tmp_path: Path, orientation: int) -> None:
     exif = Image.Exif()
