@@ -19,7 +19,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from mpose3d.metrics.functional import AUC_THRESHOLDS, pmpjpe, root_error
-from mpose3d.skeleton import MUPOTS_17
+from mpose3d.skeleton import MUPOTS_17, SKELETON
 
 Mode = Literal["all", "matched"]
 """`all` scores every annotated person, `matched` only those whom a prediction was assigned to."""
@@ -34,7 +34,7 @@ _NOT_FOUND = 1e5
 _PELVIS = MUPOTS_17.index("pelvis")
 _MATCHED = slice(MUPOTS_17.index("neck"), MUPOTS_17.index("l_ankle") + 1)  # joints 2-14, counted from 1
 _SCORED = slice(MUPOTS_17.index("head_top"), MUPOTS_17.index("l_ankle") + 1)
-_JOINTS = (len(MUPOTS_17), MUPOTS_17.index("pelvis") + 1)
+_JOINTS = (len(MUPOTS_17), len(SKELETON))
 
 GROUPS = {
     "Head": ("head_top",),
@@ -49,26 +49,17 @@ GROUPS = {
 """Joint groups of the official tables, under their official names."""
 
 
-def _bones(spine: bool) -> list[tuple[int, int]]:
-    """(parent, child) from the pelvis outwards."""
-    trunk = ("pelvis-spine", "spine-neck", "neck-head") if spine else ("pelvis-neck",)
-    limbs = [
-        f"{parent}-{child}"
-        for side in "rl"
-        for parent, child in (
-            ("neck", f"{side}_shoulder"),
-            (f"{side}_shoulder", f"{side}_elbow"),
-            (f"{side}_elbow", f"{side}_wrist"),
-            ("pelvis", f"{side}_hip"),
-            (f"{side}_hip", f"{side}_knee"),
-            (f"{side}_knee", f"{side}_ankle"),
-        )
-    ]
-    pairs = [bone.split("-") for bone in (*trunk, "neck-head_top", *limbs)]
-    return [(MUPOTS_17.index(parent), MUPOTS_17.index(child)) for parent, child in pairs]
-
-
-_BONES = {joints: _bones(spine=joints == len(MUPOTS_17)) for joints in _JOINTS}
+# Bones (parent, child) from the pelvis outwards. `MUPOTS_17` starts with the joints of `SKELETON`: without a spine the
+# bones are those of its tree; with one, the neck hangs on the spine.
+_NECK_ON_PELVIS = (_PELVIS, MUPOTS_17.index("neck"))
+_TRUNK = (("pelvis", "spine"), ("spine", "neck"), ("neck", "head"))
+_BONES = {
+    len(SKELETON): SKELETON.tree,
+    len(MUPOTS_17): [
+        *((MUPOTS_17.index(parent), MUPOTS_17.index(child)) for parent, child in _TRUNK),
+        *(bone for bone in SKELETON.tree if bone != _NECK_ON_PELVIS),
+    ],
+}
 
 
 class Score(NamedTuple):
