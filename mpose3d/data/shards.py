@@ -18,7 +18,7 @@ from typing import NamedTuple
 from rich.progress import track
 
 from mpose3d.data.letterbox import IMAGE_SUFFIXES, check_header
-from mpose3d.files import reading, whole_or_none
+from mpose3d.files import files_below, reading, whole_or_none
 
 #: name of the index in a packed folder
 INDEX = "shards.json"
@@ -51,7 +51,7 @@ def pack(folder: str, out: str, shard_mb: int = 256) -> None:
         raise ValueError(f"{target} exists: give a folder that is not there yet")
     if shard_mb < 1:
         raise ValueError(f"shard_mb must be at least 1, not {shard_mb}")
-    files = [path for path in sorted(source.rglob("*")) if path.is_file()]
+    files = files_below(source)
     images = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
     if not images:
         raise FileNotFoundError(f"no image ({', '.join(IMAGE_SUFFIXES)}) in {source}")
