@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -89,6 +89,31 @@ def read_picture_people(path: Path | str) -> PicturePeople:
     )
 
 
+def read_frames(folder: Path, like: str) -> Iterator[tuple[int, Path, PicturePeople]]:
+    """(frame, file, people) of each JSON file that `mpose3d infer` wrote for the pictures of a sequence, by name.
+
+    Files of the teacher's own people (NAME.teacher.json) are skipped.
+
+    Args:
+        folder: holds the files.
+        like: the name of frame 0, without suffix: "img_000000".
+
+    Raises:
+        ValueError: a file name without a number, a person without `joints_mm`, or an error of `read_picture_people`.
+    """
+    prefix = like.rstrip("0")
+    for path in sorted(folder.glob(f"{prefix}*.json")):
+        if path.name.endswith(".teacher.json"):
+            continue
+        number = path.stem.removeprefix(prefix)
+        if not number.isdecimal():
+            raise ValueError(f"{path}: expected a name like {like}.json")
+        people = read_picture_people(path)
+        if people.mm is None:
+            raise ValueError(f"{path}: somebody has no joints_mm")
+        yield int(number), path, people
+
+
 def read_mupots_people(path: Path | str, frames: Mapping[str, int]) -> dict[str, SequencePeople]:
     """Predictions for the sequences in `frames`, which says how many frames each has.
 
@@ -128,19 +153,11 @@ _Frames = dict[int, tuple[Tensor, Tensor]]
 def _read_mupots_folder(folder: Path, name: str) -> _Frames:
     width, height = official_size(name)
     frames = {}
-    for path in sorted(folder.glob("img_*.json")):
-        if path.name.endswith(".teacher.json"):  # the teacher's own people, for `evaluate 2d`
-            continue
-        number = path.stem.removeprefix("img_")
-        if not number.isdecimal():
-            raise ValueError(f"{path}: expected a name like img_000000.json")
-        people = read_picture_people(path)
-        if people.mm is None:
-            raise ValueError(f"{path}: somebody has no joints_mm")
+    for frame, path, people in read_frames(folder, like="img_000000"):
         if abs(people.size[0] * height / (people.size[1] * width) - 1) > 0.02:
             raise ValueError(f"{path}: a picture of size {people.size} is not of {name}, which is {width} x {height}")
         px = people.scaled_px((width, height))
-        frames[int(number)] = (_with_mupots_neck(px, people.visible), _with_mupots_neck(people.mm))
+        frames[frame] = (_with_mupots_neck(px, people.visible), _with_mupots_neck(people.mm))
     return frames
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from mpose3d.data import threedpw
 from mpose3d.data.annotated import choose
 from mpose3d.data.lsp14 import regress_lsp14
-from mpose3d.data.predictions import read_picture_people, read_threedpw_people
+from mpose3d.data.predictions import read_frames, read_threedpw_people
 from mpose3d.metrics.matching import assign_people
 from mpose3d.metrics.threedpw import Challenge, FourteenJoints, scored_frames
 from mpose3d.skeleton import COCO_18, LSP_14, SMPL_24
@@ -106,19 +106,12 @@ def _assigned_lsp14(
     # 3DPW's principal point is the middle of the picture
     size = tuple(round(2 * side) for side in sequence.cam_intrinsics[:2, 2].tolist())
     annotated, visible = COCO_18.to_skeleton(sequence.poses2d[..., :2], sequence.poses2d[..., 2] > 0)
-    files = sorted(path for path in folder.glob("image_*.json") if not path.name.endswith(".teacher.json"))
-    if not files:
+    pictures = list(read_frames(folder, like="image_00000"))
+    if not pictures:
         raise FileNotFoundError(f"{folder}: no image_*.json, yet the annotation of {sequence.name} is given")
-    for file in files:
-        number = file.stem.removeprefix("image_")
-        if not number.isdecimal():
-            raise ValueError(f"{file}: expected a name like image_00000.json")
-        frame = int(number)
+    for frame, file, picture in pictures:
         if frame >= frames:
             raise ValueError(f"{file}: {sequence.name} has {frames} frames")
-        picture = read_picture_people(file)
-        if picture.mm is None:
-            raise ValueError(f"{file}: somebody has no joints_mm")
         matching = assign_people(annotated[frame], visible[frame], picture.scaled_px(size), picture.visible)
         found[frame] = matching >= 0
         poses[frame, found[frame]] = LSP_14.from_skeleton(picture.mm[matching[found[frame]]])[0]
