@@ -141,8 +141,7 @@ def _root_px(
     """The pelvis where it is visible, else the most likely root of H in or near the box of the person's joints."""
     pelvis, known = joints[..., SKELETON.root, :], visible[..., SKELETON.root]
     probability, cells = grid.root.sigmoid().flatten(2), torch.arange(representation.grid**2, device=joints.device)
-    column_row = torch.stack([cells % representation.grid, cells // representation.grid], dim=-1)
-    place = (column_row + 0.5 + grid.offset.flatten(2).mT) * representation.stride - 0.5  # (b, cells, 2)
+    place = representation.root_px(cells, grid.offset.flatten(2).mT)  # (b, cells, 2)
 
     box = bounding_box(joints, visible)[..., None, :]  # NaN of nobody's joints: any cell will do
     low, high = box[..., :2], box[..., 2:]

@@ -106,6 +106,13 @@ class NeuralRepresentation:
         cell = position.floor().clamp(0, self.grid - 1)
         return (cell[..., 1] * self.grid + cell[..., 0]).long(), position - cell - 0.5
 
+    def root_px(
+        self, cells: Int[Tensor, "*#people"], offset: Float[Tensor, "*#people 2"]
+    ) -> Float[Tensor, "*people 2"]:
+        """Pixels of roots at an offset (x, y), in cells, from the centres of the given cells: inverse of `cell_of`."""
+        column_row = torch.stack([cells % self.grid, cells // self.grid], dim=-1)
+        return (column_row + 0.5 + offset) * self.stride - 0.5
+
     def gather(self, grid: Float[Tensor, "b c g g"], cells: Int[Tensor, "b p"]) -> Float[Tensor, "b p c"]:
         """Read the given cells of every image."""
         columns = rearrange(grid, "b c y x -> b c (y x)")
@@ -129,14 +136,12 @@ class NeuralRepresentation:
     def find_roots(self, grid: NeuralGrid, max_people: int, threshold: float = 0.5) -> Roots:
         """Roots at the local maxima (3x3) of the root map, best first; nothing leaves the device."""
         probability = grid.root.float().sigmoid()
-        # a plateau of equal cells keeps only cells that are strictly the best of their neighbours once ties are broken
+        # of equal neighbours only the first is a peak
         order = torch.arange(self.grid**2, device=probability.device, dtype=probability.dtype)
         broken = probability - 1e-6 * order.reshape(1, 1, self.grid, self.grid)
         peak = broken == functional.max_pool2d(broken, 3, stride=1, padding=1)
         score, cells = torch.where(peak, probability, 0).flatten(1).topk(min(max_people, self.grid**2), dim=1)
-        offset = self.gather(grid.offset.float(), cells)
-        column_row = torch.stack([cells % self.grid, cells // self.grid], dim=-1)
-        px = (column_row + 0.5 + offset) * self.stride - 0.5
+        px = self.root_px(cells, self.gather(grid.offset.float(), cells))
         valid = score > threshold
         return Roots(torch.where(valid[..., None], px, 0), torch.where(valid, score, 0), valid)
 
