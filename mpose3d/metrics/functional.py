@@ -80,20 +80,12 @@ def pck3d(
     root: int | None = None,
     threshold: float = PCK_THRESHOLD,
 ) -> Float[Tensor, "*batch"]:
-    """Percentage of visible joints less than `threshold` mm away."""
+    """Percentage of visible joints less than `threshold` mm away.
+
+    Without `root` it is PCK_abs, of camera-space positions, where a wrong depth counts (Moon et al., ICCV 2019).
+    """
     visible = _needs_root(visible, root)
     return 100 * _mean_over_visible((joint_errors(prediction, target, root=root) < threshold).float(), visible)
-
-
-def pck_abs(
-    prediction: Float[Tensor, "*batch J 3"],
-    target: Float[Tensor, "*batch J 3"],
-    visible: Bool[Tensor, "*batch J"] | None = None,
-    *,
-    threshold: float = PCK_THRESHOLD,
-) -> Float[Tensor, "*batch"]:
-    """PCK_abs: 3DPCK of camera-space positions, where a wrong depth counts (Moon et al., ICCV 2019)."""
-    return pck3d(prediction, target, visible, threshold=threshold)
 
 
 def auc(

@@ -22,7 +22,6 @@ from mpose3d.metrics.functional import (
     n_mpjpe,
     pck2d,
     pck3d,
-    pck_abs,
     pmpjpe,
     root_error,
 )
@@ -55,11 +54,11 @@ def test_pmpjpe_equals_scipy(generator: torch.Generator) -> None:
     assert np.allclose(pmpjpe(prediction, target + 3000), expected, atol=1e-3)
 
 
-def test_a_wrong_depth_counts_in_pck_abs_only(generator: torch.Generator) -> None:
+def test_a_wrong_depth_counts_without_root_only(generator: torch.Generator) -> None:
     _, target = random_poses(generator)
     deeper = target + torch.tensor([0.0, 0.0, 500.0])
-    assert (pck_abs(deeper, target) == 0).all() and (pck3d(deeper, target, root=ROOT) == 100).all()
-    assert (pck_abs(deeper, target, threshold=501) == 100).all()
+    assert (pck3d(deeper, target) == 0).all() and (pck3d(deeper, target, root=ROOT) == 100).all()
+    assert (pck3d(deeper, target, threshold=501) == 100).all()
     assert torch.allclose(root_error(deeper, target, root=ROOT), torch.tensor(500.0), rtol=1e-4)
 
 
@@ -117,7 +116,7 @@ class TestDegenerate:
     def test_no_visible_joint(self, generator: torch.Generator) -> None:
         prediction, target = random_poses(generator)
         nothing = torch.zeros(50, 15, dtype=torch.bool)
-        for metric in (mpjpe, pmpjpe, pck3d, auc, pck_abs):
+        for metric in (mpjpe, pmpjpe, pck3d, auc):
             assert metric(prediction, target, nothing).isnan().all()
         assert n_mpjpe(prediction, target, nothing, root=ROOT).isnan().all()
         assert pck2d(prediction[..., :2], target[..., :2], nothing).isnan().all()
@@ -136,8 +135,7 @@ class TestDegenerate:
         for metric in (mpjpe, pmpjpe):
             assert not metric(broken, target).isfinite().any()
         assert not n_mpjpe(broken, target, root=ROOT).isfinite().any()
-        for metric in (pck3d, pck_abs):
-            assert torch.allclose(metric(broken, target), torch.tensor(100 * 14 / 15))
+        assert torch.allclose(pck3d(broken, target), torch.tensor(100 * 14 / 15))
         iou = box_iou(*(bounding_box(points[..., :2]) for points in (broken, target)))
         assert (iou.isnan() | (iou == 0)).all()
 
@@ -181,7 +179,7 @@ def test_shapes_are_as_annotated(generator: torch.Generator) -> None:
         for name, function in vars(functional).items()
         if inspect.isfunction(function) and function.__module__ == functional.__name__
     }
-    for name in ("mpjpe", "pmpjpe", "pck3d", "pck_abs", "auc"):
+    for name in ("mpjpe", "pmpjpe", "pck3d", "auc"):
         assert checked[name](prediction, target, visible).shape == (5, 10)
         with pytest.raises(Exception, match="Type-check error"):
             checked[name](prediction, target[..., :14, :], visible)

@@ -37,7 +37,7 @@ def test_every_metric_is_the_mean_of_the_poses_that_can_be_scored() -> None:
         "pmpjpe": functional.pmpjpe(prediction, target, visible),
         "n_mpjpe": functional.n_mpjpe(prediction, target, visible, root=ROOT),
         "pck": functional.pck3d(prediction, target, visible, root=ROOT),
-        "pck_abs": functional.pck_abs(prediction, target, visible),
+        "pck_abs": functional.pck3d(prediction, target, visible),
         "auc": functional.auc(prediction, target, visible, root=ROOT),
         "mrpe": functional.root_error(prediction, target, root=ROOT)[visible[:, ROOT]],
         "mpjpe_2d": functional.mpjpe(p, q, visible),
