@@ -143,7 +143,7 @@ class KeypointLifter(PriorNetwork):
         Distances are in sizes of the person, and weigh less the larger they are (Cauchy): one joint in a wrong place
         does not bend the body to it.
         """
-        people, start = code.shape[:-1], code.flatten(0, -2) if code.ndim > 1 else code[None]
+        people, start = code.shape[:-1], code.reshape(-1, code.shape[-1])
         parts = [part.reshape(len(start), *part.shape[len(people) :]) for part in (view, rays, visible, size)]
         seen = zip(*(part.split(_REFINED) for part in parts), strict=True)
         refined = [self._descended(some, *rest, steps) for some, rest in zip(start.split(_REFINED), seen, strict=True)]
