@@ -166,12 +166,9 @@ class CrossModalStage(Stage):
         people = representation.decode(grid, roots, network.psi)
         inside = scenes.valid[..., None] & (projected.abs() < 2 * representation.input_size).all(-1)
         mask, offset = representation.root_targets(roots.px, roots.valid)
-        code, target_code = (
-            representation.depth_code(people.depth),
-            representation.depth_code(scenes.joints[..., SKELETON.root, 2]),
-        )
-        p_c, rotation = canonicalize(scenes.joints)
         root = SKELETON.root
+        code, target_code = map(representation.depth_code, (people.depth, scenes.joints[..., root, 2]))
+        p_c, rotation = canonicalize(scenes.joints)
         relative = people.joints - people.joints[..., root, None, :]
         return {
             "pose": losses.pose_error(people.joints, scenes.joints, root, scenes.valid),
