@@ -15,9 +15,10 @@ from mpose3d.representations.hmpaf import HMPAF
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of the values where the mask holds; 0 where it never does. What the mask hides may be anything, NaN too,
+    """Mean of the values where the mask holds; 0 where it never does.
 
-    but it has a gradient of NaN where the function that made it of something finite has.
+    Hidden values may be anything, NaN too, and get a gradient of 0. The function that made them must have a finite
+    derivative there: 0 times infinity would go back as NaN.
     """
     return torch.where(mask, values, 0).sum() / mask.sum().clamp_min(1)
 
