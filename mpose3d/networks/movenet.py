@@ -28,19 +28,19 @@ _HEAD_WIDTH = 96
 
 _MULTIPLE = 32  # of which the sides of what the trunk reads are
 
-# the release's: cells within which a centre is the only one, width of the window about a regressed joint, and the
-# height from which a joint counts as seen
+# of the release: side in cells of the window in which a centre must be the highest, width of the window about a
+# regressed joint, and height from which a joint counts as seen
 _PEAK_WINDOW = 5
 _SPREAD = 0.3
 _SEEN = 0.127
 
-# who shares more than this of the seen joints with somebody surer is the same person; joints closer than this part of
-# the side of that person's box are shared
+# A person is the same as a surer one if the two share more than this part of its seen joints. A joint is shared if its
+# two places are closer than this part of the side of the surer one's box.
 _SHARED = 0.5
 _SAME_JOINT = 0.1
 
-# read at several sizes, a person is the same whose joints lie this part of the diagonal of the box apart; whom only a
-# later one sees has to be surer to count
+# At several sizes: two readings are of the same person if half of the joints are closer than this part of the box's
+# diagonal. The scores of a person whom only a later reading sees are multiplied by the second number.
 _SAME_PERSON = 0.15
 _SURER = 0.65
 
@@ -65,8 +65,8 @@ class MoveNet(nn.Module):
         weights: `movenet-multipose.json`, its weights beside it, or another file with them (see `read_weights`); None
             starts from random ones.
         max_people: places for people in an image.
-        scales: read the image at these multiples of its size. People are those of the first, and whom others see in a
-            place of their own; each joint is the mean of where it is seen (`_merged`).
+        scales: read the image at these multiples of its size. Later readings add the people whom earlier ones missed,
+            and each joint is the mean over all readings that see it (`_merged`).
     """
 
     layout = COCO_17
@@ -151,7 +151,7 @@ class MoveNet(nn.Module):
     def cut_off(self, people: People2D, border: Float[Tensor, "b 4"]) -> Bool[Tensor, "b p 17"]:
         """The joints of people (B, P) that the border of the picture probably cuts off.
 
-        None of whoever would be left with fewer than 8 of the 17 joints.
+        A person who would keep fewer than 8 of the 17 joints keeps them all.
 
         Args:
             people: as of `people`.
@@ -233,9 +233,9 @@ class MoveNet(nn.Module):
 
 
 def _once_each(points: Tensor, scores: Tensor, visible: Tensor, side: Tensor) -> People2D:
-    """People (b, p, ...) with boxes of these sides (b, p), surest first.
+    """People (b, p, ...) with boxes of these sides (b, p), surest first; duplicates are not valid.
 
-    Not valid is whoever lies where somebody surer does, if that one in turn lies where nobody surer does.
+    A duplicate lies in the place of a surer person who is not a duplicate of somebody else.
     """
     order = scores.sum(-1).argsort(dim=1, descending=True)
     points, scores, visible, side = (in_order(part, order) for part in (points, scores, visible, side))
@@ -251,10 +251,10 @@ def _once_each(points: Tensor, scores: Tensor, visible: Tensor, side: Tensor) ->
 def _merged(readings: Sequence[People2D], scales: Sequence[float]) -> People2D:
     """People of an image that was read at several sizes, each once, in as many places as the first reading has.
 
-    Two of different readings are the same person if half of the one's joints are near the other's: the earlier stays,
-    with its scores. Joints are the mean of all readings of them, weighted by score and by the size that was read. Who
-    is new in a later reading counts by `_SURER`. Of two who lie in one place all the same, the less sure is a fragment:
-    half of a person, say, whom another reading sees whole.
+    Two people of different readings are the same if half of the one's joints are near the other's. The earlier one
+    stays, with its scores. Its joints are the mean over the readings, weighted by score and by the size that was read.
+    The scores of a person who is new in a later reading are multiplied by `_SURER`. If two people still lie in one
+    place, the less sure one is left out as a fragment, such as half of a person whom another reading sees whole.
     """
     points, scores, visible, valid = (torch.cat(parts, dim=1) for parts in zip(*readings, strict=True))
     weights = torch.cat([scale * reading.scores for scale, reading in zip(scales, readings, strict=True)], dim=1)
