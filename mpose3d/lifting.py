@@ -57,10 +57,11 @@ def lift_people(
     likely root of H in the person's surroundings.
 
     Args:
-        joints_px: pixels of each person's picture, on any device as all of these; invisible joints may hold anything.
-        visible: whom there are too few joints of (`enough_joints`) comes out as somebody, somewhere.
-        picture: which of `cameras` each person is seen by.
-        cameras: one for each picture, any.
+        joints_px: pixels of each person's picture; invisible joints may hold anything. Any device, as the next two.
+        visible: people with too few visible joints (`enough_joints`) come out as an arbitrary body in an arbitrary
+            place.
+        picture: index into `cameras` of each person's picture.
+        cameras: the camera of each picture.
         refine: see `KeypointLifter.forward`; by default `REFINE` steps.
         proportions: see there; by default true through keypoints.
 
@@ -77,7 +78,7 @@ def lift_people(
     if maps and (refine is not None or proportions):
         raise ValueError("refine and proportions are of people lifted through keypoints, maps have no use for them")
     joints_px, visible, picture = (part.cpu() for part in (joints_px, visible, picture))
-    # every picture is seen as one and the same camera would have seen it: the rays are what counts
+    # pixels of every picture -> pixels in which one and the same camera would see the same rays
     one = network.representation.camera if maps else _ONE_CAMERA
     focal = torch.tensor([camera.focal for camera in cameras], dtype=torch.float64)[picture, None, None]
     centre = torch.tensor([camera.centre for camera in cameras], dtype=torch.float64).reshape(-1, 2)[picture, None]

@@ -35,8 +35,8 @@ from mpose3d.skeleton import SKELETON
 # direction turns the frame by 1e-7 / sine, so the round trip stays within 1e-5 outside.
 _SINGULAR = 0.01
 
-# A person's size is unknown, its rough distance is not: pulls the depth of one whose joints lie on a line towards that
-# of a standing body. Relative to the equations of the joints, which are about 1 / size each.
+# Weight, relative to the equations of the joints, of the depth at which a body looks as large as it is seen. It keeps
+# the depth finite where all joints are seen in one place.
 _PRIOR_WEIGHT = 1e-3
 
 _PARENTS = tuple(SKELETON.parents)
@@ -161,11 +161,11 @@ def translate(p_r: Tensor, root_px: Tensor, depth: Tensor, camera: Camera) -> Te
 
 @full_precision
 def fit_translation(p_r: Tensor, rays: Tensor, visible: Tensor, size: Tensor) -> Tensor:
-    """T_G (..., 3) mm in closed form: the place of p_r whose projection comes closest to the visible rays.
+    """T_G (..., 3) mm in closed form: the translation of p_r whose projection comes closest to the visible rays.
 
-    Each joint (X, Y, Z) seen at (u, v) asks for X + x = u (Z + z) and Y + y = v (Z + z): linear in the place (x, y, z).
-    The equations are in mm across the line of sight; one more, of little weight, asks for the depth at which the body
-    looks as large as it is.
+    A joint (X, Y, Z) of p_r that is seen at (u, v) gives two equations, X + x = u (Z + z) and Y + y = v (Z + z), which
+    are linear in the translation (x, y, z). They are solved by least squares; residuals are in mm across the line of
+    sight. One more equation, of little weight, pulls z to the depth at which the body looks as large as it is seen.
 
     Args:
         p_r: (..., 15, 3) mm.
@@ -182,7 +182,7 @@ def fit_translation(p_r: Tensor, rays: Tensor, visible: Tensor, size: Tensor) ->
     guess = spread.square().sum((-1, -2)).clamp_min(1.0).sqrt() / (size * count[..., 0].sqrt())
     pull = _PRIOR_WEIGHT * size.square() * count[..., 0]
     z = (pull * guess - (ray * difference).sum((-1, -2))) / (pull + ray.square().sum((-1, -2)))
-    # nobody reaches through the lens
+    # every joint stays 100 mm or more before the camera
     z = torch.maximum(z, 100.0 - p_r[..., 2].amin(-1))
     return torch.cat([mean_offset + mean_ray * z[..., None], z[..., None]], dim=-1)
 

@@ -29,15 +29,15 @@ _LENGTH_OF = tuple(_LENGTHS.index(j) if j in _LENGTHS else 0 for j in _SIDES)  #
 #: steps of refinement of joints that are exact or nearly so, unless others are asked for
 REFINE = 3
 
-# of refinement, in sizes of the person: how far a joint is off before it counts less, and what it costs to leave what
-# the network read
+# Refinement: the distance, in sizes of the person, from which a joint counts less (the scale of its Cauchy weight), and
+# the weight of the squared distance of the code from what the network read.
 _JOINT_NOISE = 0.05
 _TRUST = 0.01
 
-# by how much each number of the code is moved to see what that does: far above rounding, far below what bends the body
+# step of the finite differences in each number of the code: far above rounding, far below what bends the body
 _NUDGE = 3e-3
 
-# people refined at once: each is as many bodies as its code has numbers
+# people refined at once: for the differences, each is decoded once for every number of its code
 _REFINED = 512
 
 
@@ -96,7 +96,7 @@ class KeypointLifter(PriorNetwork):
     ) -> People:
         """Joints in pixels of `camera`'s picture -> people in its camera space; invisible joints may hold anything.
 
-        People without `enough_joints` come out as some body in some place.
+        People without `enough_joints` come out as an arbitrary body in an arbitrary place.
 
         Args:
             joints_px, visible, camera: 2D people, and who sees them.

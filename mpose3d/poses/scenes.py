@@ -105,7 +105,7 @@ class SceneSampler:
             p_c = local_to_canonical(canonical_to_local(p_c), bones)
         p_c = p_c * (1 + self.stature * torch.randn(*shape, 1, 1, generator=generator, device=device))
         p_r = rotate(p_c, self._rotations(shape, generator))
-        # nobody reaches through the lens
+        # every joint stays 300 mm or more before the camera
         depth = torch.maximum(depth, 300.0 - p_r[..., 2].amin(-1))
         joints = translate(p_r, root_px, depth, self.camera)
 
