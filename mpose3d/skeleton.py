@@ -198,7 +198,8 @@ class Layout:
 
 
 def _matrix(rows: tuple[str, ...], columns: tuple[str, ...], weights: _Weights) -> Tensor:
-    # it is kept: one that is made in inference could never be trained through, and one on the device meta is nothing
+    # It is kept for later calls: made in inference mode it could not be used in training, and made on the device meta
+    # it would hold no numbers.
     with torch.inference_mode(False), torch.device("cpu"):
         matrix = torch.zeros(len(rows), len(columns), dtype=torch.float64)
         for row, terms in weights.items():

@@ -24,8 +24,8 @@ class BvhJoint:
 def read_bvh(path: Path) -> dict[str, np.ndarray]:
     """Positions (T, 3) of every joint by name, in the file's own unit and axes; an end site is called "<parent>_end".
 
-    An end site at no distance from its joint stands for one that nobody measured: the limb goes on as it came, so that
-    the top of the head is not its base.
+    An end site at offset 0 was not measured. It is given the offset of its joint, so that the limb goes on in the same
+    direction and the top of the head is not its base.
 
     Raises:
         ValueError: not a BVH file, or its motion does not fit its hierarchy.

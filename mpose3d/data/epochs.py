@@ -111,8 +111,10 @@ class StreamLoader(DataLoader):
             yield batch
 
     def state_dict(self) -> dict[str, Any]:
-        """For a loader without `trainer`, whose progress says more; by this, too, Lightning knows that it can resume
-        within an epoch."""
+        """The position of a loader without `trainer`; with one, the trainer's own progress counts.
+
+        By this method Lightning also knows that the loader can resume within an epoch.
+        """
         return {"position": self.position}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -236,7 +236,7 @@ def _read_json(path: Path) -> Any:
 
 
 def _people(flat: list[list[float]]) -> np.ndarray:
-    """Flat lists of x, y, confidence, one per person, of which those of nobody's body are empty -> (P, J, 3)."""
+    """Flat lists of x, y, confidence, one per person -> (P, J, 3); NaN for a person whose list is empty."""
     length = max(map(len, flat), default=0)
     if any(len(person) not in (0, length) for person in flat) or length % 3:
         raise ValueError(f"keypoints of {sorted({len(person) for person in flat})} numbers, expected 3 for each joint")

@@ -17,12 +17,13 @@ from mpose3d.poses.scenes import SceneSampler
 from mpose3d.skeleton import SKELETON
 from mpose3d.visualise.tables import print_table, write_table
 
-# Scenes of motion capture are seen by the fixed camera, in square pictures of this many pixels, ...
+# side in pixels of the square pictures of the fixed camera
 _SCENE_SIZE = 1000
-# ... from all sides; leaning to any side, which is how cameras above, below and askew see upright people; a fifth of
-# the people turned anyhow, lying and upside down; from an eighth of the picture's height to larger than it
+# Yaw is uniform, so people are seen from all sides. They lean to any side, as upright people seem to before a camera
+# that is above, below or askew. A fifth are in any rotation, lying and upside down too. Their height is from an eighth
+# of the picture's to more than the picture's.
 _VIEWPOINTS = {"tilt": 20.0, "free_rotation": 0.2, "height": (0.125, 1.2)}
-# part of what a seed means: another number gives other scenes
+# scenes that are sampled together; with another number the same seed gives other scenes
 _SCENES_AT_ONCE = 100
 
 

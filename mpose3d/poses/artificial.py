@@ -1,8 +1,8 @@
 """Sources of canonical poses: drawn from the joint limits, from unpaired motion capture, or from a mixture.
 
 Every source has `sample(n, generator) -> (n, 15, 3)`: canonical poses in mm with the bone lengths of `SKELETON`, on the
-generator's device. The same generator state gives the same poses. What a source is asked to refuse is drawn again, and
-an error says where that does not come to an end: no pose that was refused is ever returned.
+generator's device. The same generator state gives the same poses. A source that refuses poses draws them again, and
+raises an error where too many attempts fail: a refused pose is never returned.
 """
 
 from __future__ import annotations

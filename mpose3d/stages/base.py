@@ -14,10 +14,11 @@ from torch import nn
 from mpose3d.data.epochs import batches_trained
 from mpose3d.runs import RunLog
 
-# where a checkpoint holds weights: what was trained, and where weights are averaged that beside their mean
+# keys of a checkpoint that hold weights; with averaged weights `state_dict` is the average, and `current_model_state`
+# what is trained
 _STATES = {"state_dict", "current_model_state"}
 
-# of the trainer: half precision for products and convolutions alone
+# precisions of the Trainer that are allowed: half precision for matrix products and convolutions only
 _PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 
 
@@ -25,8 +26,8 @@ class Stage(LightningModule):
     """A LightningModule that trains some of its networks and keeps the others as they are.
 
     A frozen network has no gradients, stays in eval mode whatever is asked of the stage, and is left out of
-    checkpoints: its weights come from the file that the stage was built from. All other networks are trained, whatever
-    another stage has frozen of them.
+    checkpoints: its weights come from the file that the stage was built from. All other networks are trained, even
+    those that another stage has frozen before.
 
     Args:
         learning_rate, weight_decay: of AdamW.

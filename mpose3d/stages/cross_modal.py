@@ -237,7 +237,7 @@ def merge_joints(
 ) -> Float[Tensor, "b p J 2"]:
     """Joints with others of their kind within `radius` (px), all moved to the middle of these; only `drawn` ones count.
 
-    Those that are not drawn come out as anything.
+    The places of joints that are not drawn mean nothing.
     """
     counts = drawn.transpose(1, 2)
     kind = torch.where(counts[..., None], points.transpose(1, 2), 0)

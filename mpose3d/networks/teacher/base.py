@@ -53,14 +53,14 @@ class Teacher(nn.Module, ABC):
         normalise: what `features` does to the image before the first convolution.
     """
 
-    # for who reads single people by it (`mpose3d.readers.KeypointReader`):
-    #: side in pixels of what it reads; where people are larger in cells, their joints are better placed
+    # how single people are read by it (`mpose3d.readers.KeypointReader`):
+    #: side of its input in pixels; the more cells a person spans, the better joints are placed
     side = 544
     #: least score of a person
     threshold = 0.3
     #: least height of a joint's peak
     peak = 0.1
-    #: whether people who lie or stand on their hands are found only where the picture is turned
+    #: whether it finds people who lie or stand on their hands only if the picture is turned
     upright_only = True
 
     def __init__(

@@ -82,12 +82,12 @@ class CompactTrunk(SavedNetwork):
 
     @torch.no_grad()
     def _start(self, name: str, weight: Tensor, covariance: Tensor, mean: Tensor, bias: Tensor) -> None:
-        """The halves of the linear map `weight` (d, n) that lose least of its output.
+        """Set the two halves of the layer `name` so that they come closest to the linear map `weight` (d, n).
 
         Args:
-            covariance: (d, d) of that output.
+            covariance: (d, d) of the map's output, whose principal components are kept.
             mean: (n) of the input.
-            bias: (d) what the layer should give for it.
+            bias: (d) what the layer should give for the mean.
         """
         first, second = self.e.get_submodule(name)
         components = torch.linalg.eigh(covariance).eigenvectors[:, -len(first.weight) :]  # (d, rank)
