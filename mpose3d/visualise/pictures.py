@@ -19,6 +19,8 @@ _LONGER_SIDE = (640, 1280)  # px of the photograph in an overlay
 _VIEW = 480  # least side of the 3D view beside it, px
 _SUBPIXEL = 4  # binary digits of a pixel that OpenCV is given
 _FAR = 1e5  # px; what lies farther out is drawn there
+_ZOOM = 8  # px per cell of a map
+_TILE = 160  # side of a pose's tile, px
 
 
 def write_picture(path: str | Path, picture: np.ndarray) -> None:
@@ -100,7 +102,7 @@ def beside(*pictures: np.ndarray, gap: int = 8) -> np.ndarray:
     return np.concatenate(columns, axis=1)[:, : -gap or None]
 
 
-def hmpaf_picture(heatmaps: np.ndarray, pafs: np.ndarray, zoom: int = 8) -> np.ndarray:
+def hmpaf_picture(heatmaps: np.ndarray, pafs: np.ndarray) -> np.ndarray:
     """Heatmaps beside part-affinity fields of one image.
 
     On the left the highest of all joints' maps, dark 0 to light 1; on the right the strongest of all limbs' fields, hue
@@ -109,7 +111,6 @@ def hmpaf_picture(heatmaps: np.ndarray, pafs: np.ndarray, zoom: int = 8) -> np.n
     Args:
         heatmaps: (J, h, w).
         pafs: (2L, h, w), x then y of each limb.
-        zoom: px per cell.
     """
     height, width = heatmaps.shape[1:]
     highest = np.clip(heatmaps.max(axis=0, initial=0), 0, 1)
@@ -121,16 +122,15 @@ def hmpaf_picture(heatmaps: np.ndarray, pafs: np.ndarray, zoom: int = 8) -> np.n
     hue = np.rad2deg(np.arctan2(y, x)) % 360
     hsv = np.stack([hue, np.full_like(hue, 0.85), np.clip(np.hypot(x, y), 0, 1)], axis=-1).astype(np.float32)
     wheel = np.rint(255 * cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)).astype(np.uint8)
-    return beside(*(np.kron(panel, np.ones((zoom, zoom, 1), dtype=np.uint8)) for panel in (heat, wheel)))
+    return beside(*(np.kron(panel, np.ones((_ZOOM, _ZOOM, 1), dtype=np.uint8)) for panel in (heat, wheel)))
 
 
-def poses_grid(poses: np.ndarray, columns: int = 8, side: int = 160, row_colours: bool = False) -> np.ndarray:
+def poses_grid(poses: np.ndarray, columns: int, row_colours: bool = False) -> np.ndarray:
     """Many poses, one in each square tile, seen from the front, a little aside, and each filling its tile.
 
     Args:
         poses: (N, 15, 3) canonical, mm.
         columns: tiles in a row.
-        side: px of a tile.
         row_colours: one colour for each row, not for each pose.
     """
     poses = np.asarray(poses, dtype=float)
@@ -138,11 +138,11 @@ def poses_grid(poses: np.ndarray, columns: int = 8, side: int = 160, row_colours
     poses = np.stack([poses[..., 1], -poses[..., 2], -poses[..., 0]], axis=-1)
     colours = [n // columns if row_colours else n for n in range(len(poses))]
     tiles = [
-        render_people(pose[None], (side, side), azimuth=-25, elevation=8, floor=False, first_colour=colour)
+        render_people(pose[None], (_TILE, _TILE), azimuth=-25, elevation=8, floor=False, first_colour=colour)
         for pose, colour in zip(poses, colours, strict=True)
     ]
     rows = max(1, -(-len(tiles) // columns))
-    tiles += [np.full((side, side, 3), 255, dtype=np.uint8)] * (rows * columns - len(tiles))
+    tiles += [np.full((_TILE, _TILE, 3), 255, dtype=np.uint8)] * (rows * columns - len(tiles))
     return np.concatenate([np.concatenate(tiles[r * columns :][:columns], axis=1) for r in range(rows)])
 
 

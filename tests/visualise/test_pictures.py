@@ -130,19 +130,19 @@ def test_hmpaf_picture_shows_peak_and_direction():
     heatmaps[1, 2, 3] = 1
     pafs[0, 1, 1] = 1  # to the right
     pafs[2, 3, 1] = -1  # to the left
-    picture = hmpaf_picture(heatmaps, pafs, zoom=4)
-    assert picture.shape == (16, 20 + 8 + 20, 3)
-    assert picture[2 * 4 + 1, 3 * 4 + 1].sum() > 600 and picture[1, 1].sum() < 20
-    red, cyan = picture[5, 28 + 5].astype(int), picture[13, 28 + 5].astype(int)
+    picture = hmpaf_picture(heatmaps, pafs)
+    assert picture.shape == (32, 40 + 8 + 40, 3)
+    assert picture[2 * 8 + 1, 3 * 8 + 1].sum() > 600 and picture[1, 1].sum() < 20
+    red, cyan = picture[9, 48 + 9].astype(int), picture[25, 48 + 9].astype(int)
     assert red[0] > 200 > 100 > red[1] and cyan[0] < 100 < 200 < cyan[1]
-    assert not picture[1, 28 + 1].any()
+    assert not picture[1, 48 + 1].any()
 
 
 def test_poses_grid_faces_the_viewer():
-    one = poses_grid(CANONICAL[None], columns=1, side=120)
-    assert np.array_equal(one, render_people(STANDING[None], (120, 120), azimuth=-25, elevation=8, floor=False))
-    assert poses_grid(np.repeat(CANONICAL[None], 5, axis=0), columns=3, side=40).shape == (80, 120, 3)
-    assert poses_grid(np.zeros((0, 15, 3)), columns=3, side=40).shape == (40, 120, 3)
+    one = poses_grid(CANONICAL[None], columns=1)
+    assert np.array_equal(one, render_people(STANDING[None], (160, 160), azimuth=-25, elevation=8, floor=False))
+    assert poses_grid(np.repeat(CANONICAL[None], 5, axis=0), columns=3).shape == (320, 480, 3)
+    assert poses_grid(np.zeros((0, 15, 3)), columns=3).shape == (160, 480, 3)
 
 
 def test_curves():
