@@ -11,7 +11,6 @@ are blind to them, Phi reads them, so that phi = Phi.Psi(phi) can hold; T_L give
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -36,6 +35,9 @@ _LIMBS = {
 }
 _FREE = tuple(j for joints in _LIMBS.values() for j in joints)
 _NECK, _R_HIP = SKELETON.indices("neck", "r_hip")
+
+# features of a limb, a pair of limbs, half a body and the whole body: those of earlier code of the source's authors
+_WIDTHS = (32, 64, 128, 512)
 
 
 def _paths() -> tuple[tuple[float, ...], ...]:
@@ -67,9 +69,9 @@ def _layer(before: int, after: int) -> nn.Sequential:
 class _BodyTree(nn.Module):
     """Limb directions -> features of each group, fine to coarse: 5 limbs, 3 pairs, 2 halves, the whole body."""
 
-    def __init__(self, widths: Sequence[int]) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        limb, pair, half, whole = widths
+        limb, pair, half, whole = _WIDTHS
         self.limbs = nn.ModuleDict({name: _layer(3 * len(joints), limb) for name, joints in _LIMBS.items()})
         self.arms, self.legs, self.trunk = _layer(2 * limb, pair), _layer(2 * limb, pair), _layer(limb, pair)
         self.upper, self.lower = _layer(2 * pair, half), _layer(2 * pair, half)
@@ -87,16 +89,12 @@ class _BodyTree(nn.Module):
 
 
 class PoseEncoder(nn.Module):
-    """Phi: local pose (..., 15, 3) -> embedding (..., `embedding`) in [-1, 1].
+    """Phi: local pose (..., 15, 3) -> embedding (..., `embedding`) in [-1, 1]."""
 
-    Args:
-        widths: features of a limb, a pair of limbs, half a body, the whole body.
-    """
-
-    def __init__(self, embedding: int = 32, widths: Sequence[int] = (32, 64, 128, 512)) -> None:
+    def __init__(self, embedding: int = 32) -> None:
         super().__init__()
-        self.tree = _BodyTree(widths)
-        self.embed = nn.Linear(widths[-1], embedding)
+        self.tree = _BodyTree()
+        self.embed = nn.Linear(_WIDTHS[-1], embedding)
         self.skip = nn.Linear(3 * len(_FREE), embedding)
 
     def forward(self, p_l: Float[Tensor, "*n 15 3"]) -> Float[Tensor, "*n e"]:
@@ -113,10 +111,10 @@ class PoseEmbeddingDecoder(nn.Module):
     is moved to their border.
     """
 
-    def __init__(self, embedding: int = 32, widths: Sequence[int] = (32, 64, 128, 512)) -> None:
+    def __init__(self, embedding: int = 32) -> None:
         super().__init__()
         self.limits = JointLimits()
-        limb, pair, half, whole = widths
+        limb, pair, half, whole = _WIDTHS
         self.whole = _layer(embedding, whole)
         self.upper, self.lower = _layer(whole, half), _layer(whole, half)
         self.arms, self.legs, self.trunk = _layer(half, pair), _layer(half, pair), _layer(2 * half, pair)
@@ -221,13 +219,13 @@ class PoseDiscriminator(nn.Module):
     direction in the local frame, the groups by canonical directions.
     """
 
-    def __init__(self, widths: Sequence[int] = (32, 64, 128, 512)) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.joints = nn.ModuleList(nn.Sequential(_layer(3, widths[0]), nn.Linear(widths[0], 1)) for _ in _FREE)
-        self.tree = _BodyTree(widths)
+        self.joints = nn.ModuleList(nn.Sequential(_layer(3, _WIDTHS[0]), nn.Linear(_WIDTHS[0], 1)) for _ in _FREE)
+        self.tree = _BodyTree()
         self.groups = nn.ModuleList(
             nn.ModuleList(nn.Linear(width, 1) for _ in range(count))
-            for width, count in zip(widths, (len(_LIMBS), 3, 2, 1), strict=True)
+            for width, count in zip(_WIDTHS, (len(_LIMBS), 3, 2, 1), strict=True)
         )
 
     def forward(self, p_l: Float[Tensor, "*n 15 3"]) -> Float[Tensor, "*n d"]:

@@ -130,7 +130,7 @@ def test_embedding_is_continuous_where_local_poses_are_not():
 def test_learns_to_reconstruct(generator):
     poses = ArtificialPoses().sample(64, generator)
     p_l = canonical_to_local(poses)
-    phi, psi = PoseEncoder(widths=(16, 16, 32, 64)), PoseEmbeddingDecoder(widths=(16, 16, 32, 64))
+    phi, psi = PoseEncoder(), PoseEmbeddingDecoder()
     optimiser = torch.optim.Adam([*phi.parameters(), *psi.parameters()], lr=5e-3)
     errors = []
     for _ in range(150):
