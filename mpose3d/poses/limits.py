@@ -221,13 +221,13 @@ class JointLimits:
         """Which joints of a local pose (..., 15, 3) keep their limits: bool (..., 15), by `excess`."""
         return self.excess(p_l) <= _TOLERANCE
 
-    def sample(self, n: int, generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Tensor:
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """Local poses (n, 15, 3) on the generator's device, each joint by itself uniform within its limits.
 
         Uniform means by area on the sphere, not by angle: equal angles would crowd directions around the poles, which
         are our choice and say nothing about bodies.
         """
-        draw = torch.rand(2, n, len(self._joints), generator=generator, device=generator.device, dtype=dtype)
+        draw = torch.rand(2, n, len(self._joints), generator=generator, device=generator.device)
         centre, half, low, high = (like(v, draw) for v in (self._centre, self._half_width, self._low, self._high))
         azimuth = (centre + half.clamp(max=180) * (2 * draw[0] - 1)).deg2rad()
         top, bottom = low.deg2rad().cos(), high.deg2rad().cos()
