@@ -97,7 +97,7 @@ def infer(
     """
     if scales is not None and (teacher is not None or pathway != "keypoints"):
         raise ValueError("--scales is for the default teacher of the pathway keypoints: leave it out, or --teacher")
-    if pathway != "keypoints" and (turned or not refine is chooser is focal_ratio is None):
+    if pathway != "keypoints" and (turned or any(given is not None for given in (focal_ratio, refine, chooser))):
         raise ValueError(
             f"turned, focal_ratio, refine and chooser are of the pathway 'keypoints', {pathway!r} has no use for them"
         )

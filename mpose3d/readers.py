@@ -235,7 +235,7 @@ class KeypointReader(PeopleReader):
         points, seen, cut_off, score, valid = (in_order(part, order) for part in (points, seen, cut_off, score, valid))
         camera = self._camera(image.shape[-1], image.shape[-2], focal_ratio)
         people = self.network(points, seen, camera, self.refine)
-        after_all = cut_off & _inside(people.joints_px, _edges(image, border))
+        after_all = cut_off & valid[..., None] & _inside(people.joints_px, _edges(image, border))
         if after_all.any():
             seen = seen | after_all
             people = self.network(points, seen, camera, self.refine)

@@ -197,6 +197,9 @@ def test_joints_that_the_border_cuts_off(turned, monkeypatch):
         found = torch.from_numpy(people.joints_px[0, place])
         at = box.to_image((wrist + torch.tensor([0.0, trim])).double())
         torch.testing.assert_close(found, at, atol=0.1, rtol=0)
+        lifter.told.clear()
+        KeypointReader(teacher, lifter, 256, threshold=0.85).read(image, box)
+        assert len(lifter.told) == 1  # for nobody who counts
     whole, lying = [-0.5, -0.5, 255.5, 255.5], [-0.5, 63.5, 255.5, 191.5]
     assert borders[0].tolist() == [whole] * (4 if turned else 1)
     upright = [63.5, -0.5, 191.5, 255.5]

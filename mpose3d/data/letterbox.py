@@ -28,8 +28,6 @@ _DECODED_PIXELS = 50_000_000
 _LARGEST_WHOLE = 500_000_000
 
 _ORIENTATION_TAG = 0x0112
-_EXIF_IFD, _FOCAL_35MM_TAG = 0x8769, 0xA405
-_DIAGONAL_35MM = math.hypot(36, 24)
 # EXIF orientation -> what makes the picture upright; from 5 on, width and height change places
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -40,6 +38,10 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+# where EXIF has the focal length that would show as much on 35 mm film, in mm, and the diagonal of that film in mm
+_EXIF_IFD, _FOCAL_35MM_TAG = 0x8769, 0xA405
+_DIAGONAL_35MM = math.hypot(36, 24)
 
 Points = TypeVar("Points", Tensor, np.ndarray)
 
