@@ -53,15 +53,16 @@ GROUPS = {
 
 def main(args: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
-    args = sys.argv[1:] if args is None else args
+    return plainly(_main, sys.argv[1:] if args is None else args)
+
+
+def plainly(function: Callable[..., int | None], *args: Any) -> int:
+    """Call a function; what the user can mend is told in one line. Returns the exit status."""
     try:
-        if args and args[0] in TRAINING:
-            return _train(args)
-        known = [*TRAINING, *dict.fromkeys(words.split()[0] for words in COMMANDS)]
-        if args and not args[0].startswith("-") and args[0] not in known:
-            print(f"mpose3d: no command {args[0]!r}, expected one of {', '.join(known)}", file=sys.stderr)
-            return 2
-        return _run(args)
+        return function(*args) or 0
+    except KeyboardInterrupt:
+        print("mpose3d: interrupted", file=sys.stderr)
+        return 130
     except ArgumentError as error:
         print(f"mpose3d: {_one_line(error)}", file=sys.stderr)
         return 2
@@ -70,6 +71,16 @@ def main(args: list[str] | None = None) -> int:
             raise
         print(f"mpose3d: {_one_line(error)}", file=sys.stderr)
         return 1
+
+
+def _main(args: list[str]) -> int:
+    if args and args[0] in TRAINING:
+        return _train(args)
+    known = [*TRAINING, *dict.fromkeys(words.split()[0] for words in COMMANDS)]
+    if args and not args[0].startswith("-") and args[0] not in known:
+        print(f"mpose3d: no command {args[0]!r}, expected one of {', '.join(known)}", file=sys.stderr)
+        return 2
+    return _run(args)
 
 
 def _one_line(error: Exception) -> str:

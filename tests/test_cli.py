@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mpose3d.cli import COMMANDS, TRAINING, main
+from mpose3d.cli import COMMANDS, TRAINING, main, plainly
 
 ROOT = Path(__file__).resolve().parents[1]
 BASE = ["--config", str(ROOT / "experiments/base.yaml"), "--config", str(ROOT / "experiments/small/base.yaml")]
@@ -61,6 +61,14 @@ def test_a_mistyped_command_is_one_line(command, message, capsys):
     assert main(command.split()) == 2
     told = capsys.readouterr().err.splitlines()
     assert len(told) == 1 and message in told[0]
+
+
+def test_an_interrupt_is_one_line(capsys):
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    assert plainly(interrupted) == 130
+    assert capsys.readouterr().err == "mpose3d: interrupted\n"
 
 
 def test_what_lightning_refuses_is_one_line(tmp_path, capsys):
