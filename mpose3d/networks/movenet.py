@@ -117,7 +117,7 @@ class MoveNet(nn.Module):
         Raises:
             ValueError: not such an image.
         """
-        if image.ndim != 4 or image.shape[1] != 3 or not image.is_floating_point() or 0 in image.shape:
+        if image.ndim != 4 or image.shape[1] != 3 or not image.is_floating_point() or 0 in image.shape[1:]:
             raise ValueError(
                 f"MoveNet reads float RGB images (B, 3, H, W) in [0, 1], got {image.dtype} {tuple(image.shape)}"
             )
@@ -258,7 +258,8 @@ def _merged(readings: Sequence[People2D], scales: Sequence[float]) -> People2D:
     """
     points, scores, visible, valid = (torch.cat(parts, dim=1) for parts in zip(*readings, strict=True))
     weights = torch.cat([scale * reading.scores for scale, reading in zip(scales, readings, strict=True)], dim=1)
-    which = torch.cat([torch.full_like(reading.valid[0], i, dtype=torch.long) for i, reading in enumerate(readings)])
+    places = [reading.valid.shape[1] for reading in readings]
+    which = torch.cat([valid.new_full((count,), i, dtype=torch.long) for i, count in enumerate(places)])
     earlier, elsewhere = which < which[:, None], which != which[:, None]  # [n, m]: the reading of m, and that of n
     box = bounding_box(points, visible)
 
@@ -269,8 +270,7 @@ def _merged(readings: Sequence[People2D], scales: Sequence[float]) -> People2D:
     half = ((visible.sum(-1) - 1).clamp_min(0) // 2)[:, :, None, None].expand(*ordered.shape[:3], 1)
     far = ordered.gather(-1, half)[..., 0] / (box[..., 2:] - box[..., :2]).norm(dim=-1)[..., None]
     # of each reading, only the nearest
-    parts = far.split([reading.valid.shape[1] for reading in readings], dim=-1)
-    nearest = torch.cat([part == part.amin(-1, keepdim=True) for part in parts], dim=-1)
+    nearest = torch.cat([part == part.amin(-1, keepdim=True) for part in far.split(places, dim=-1)], dim=-1)
     same = nearest & (far < _SAME_PERSON) & elsewhere
 
     scores = torch.where(which[:, None] == 0, scores, _SURER * scores)
@@ -288,7 +288,7 @@ def _merged(readings: Sequence[People2D], scales: Sequence[float]) -> People2D:
     box = bounding_box(points, visible)
     side = (box[..., 2:] - box[..., :2]).prod(-1).sqrt()
     merged = _once_each(points, torch.where(visible, scores, 0), visible, side)
-    return People2D(*(part[:, : readings[0].valid.shape[1]] for part in merged))
+    return People2D(*(part[:, : places[0]] for part in merged))
 
 
 def _numbered(name: str, i: int) -> str:

@@ -145,7 +145,7 @@ def _fields(
         count = box[0] * box[1]
         corner = torch.where(seen, corner, 0)
         # where the corner lies in (B, L, 2, h, w), in the map of x
-        maps = torch.arange(batch * len(first), device=count.device).view(batch, 1, -1) * (2 * area)
+        maps = torch.arange(batch * len(first), device=count.device).view(batch, 1, len(first)) * (2 * area)
         origin = (maps + (corner[1] * len(columns) + corner[0]).long()).flatten()
 
         limb = torch.arange(len(count), device=count.device).repeat_interleave(count)
@@ -170,7 +170,7 @@ def _fields(
     fields = weight.new_zeros(batch * len(first) * 2 * area).index_add_(0, cell, weight)
     share = strength * weight / fields.index_select(0, cell).clamp_min(1)
     fields = fields.zero_().index_add_(0, cell, share * ux).index_add_(0, cell + area, share * uy)
-    return fields.view(batch, -1, len(rows), len(columns))
+    return fields.view(batch, 2 * len(first), len(rows), len(columns))
 
 
 def select_supplied(hmpaf: HMPAF, layout: Layout) -> Tensor:
@@ -226,7 +226,7 @@ def parse(hmpaf: HMPAF, layout: Layout, stride: float = 8.0, threshold: float = 
         )
     heatmaps, pafs = (maps.detach().float().contiguous() for maps in hmpaf)
     # NaN and infinity come through the extrema, in a tenth of the time of `isfinite` on the maps
-    if not torch.stack([*heatmaps.aminmax(), *pafs.aminmax()]).isfinite().all():
+    if len(heatmaps) and not torch.stack([*heatmaps.aminmax(), *pafs.aminmax()]).isfinite().all():
         raise ValueError("heatmaps or part-affinity fields hold NaN or infinity")
 
     # maps -> peaks of each joint -> score of each pair of peaks that a limb could join -> people
@@ -263,7 +263,7 @@ def peaks(heatmaps: Tensor, threshold: float, most: int) -> tuple[Tensor, Tensor
     height, width = heatmaps.shape[-2:]
     is_peak = (heatmaps > threshold) & (heatmaps == _largest_near(_largest_near(heatmaps, -1), -2))
     scores, index = torch.where(is_peak, heatmaps, 0).flatten(2).topk(min(most, height * width), dim=-1)
-    count = max(1, int((scores > 0).sum(dim=-1).max()))
+    count = max(1, int((scores > 0).any((0, 1)).sum()))
     scores, index = scores[..., :count], index[..., :count]
 
     # the 3x3 neighbours of each peak, in reading order
@@ -319,7 +319,7 @@ def limb_integrals(
     maps = pafs.reshape(batch * len(layout.limbs), 2, height, width)
     grid = torch.stack([line_x, line_y], dim=-1).flatten(0, 1).flatten(1, 2)
     field = functional.grid_sample(maps, grid, padding_mode="border", align_corners=False)
-    field_x, field_y = field.unflatten(0, (batch, -1)).unflatten(3, span_x.shape[2:]).unbind(2)
+    field_x, field_y = field.unflatten(0, (batch, len(layout.limbs))).unflatten(3, span_x.shape[2:]).unbind(2)
     along = field_x * (span_x / length)[..., None] + field_y * (span_y / length)[..., None]
 
     agrees = (along > threshold).float().mean(dim=-1) >= agreement

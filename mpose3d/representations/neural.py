@@ -130,8 +130,8 @@ class NeuralRepresentation:
         mask = root_px.new_zeros(batch, self.grid**2 + 1).scatter_(1, cells, 1.0)
         offsets = root_px.new_zeros(batch, 2, self.grid**2 + 1)
         offsets = offsets.scatter(2, cells[:, None].expand(-1, 2, -1), offset.mT.to(offsets))
-        shape = (batch, -1, self.grid, self.grid)
-        return mask[:, :-1].reshape(shape), offsets[..., :-1].reshape(shape)
+        shape = (self.grid, self.grid)
+        return mask[:, None, :-1].unflatten(-1, shape), offsets[..., :-1].unflatten(-1, shape)
 
     def find_roots(self, grid: NeuralGrid, max_people: int, threshold: float = 0.5) -> Roots:
         """Roots at the local maxima (3x3) of the root map, best first; nothing leaves the device."""

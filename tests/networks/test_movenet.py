@@ -490,6 +490,12 @@ def test_a_small_reading_averages_areas_and_a_person_is_as_sure_as_all_joints(bo
         MoveNet(max_people=0)
 
 
+@pytest.mark.parametrize("scales", [(1.0,), (1.0, 0.5)])
+def test_a_batch_of_no_images_has_nobody(scales):
+    people = MoveNet(max_people=4, scales=scales).eval()(torch.zeros(0, 3, 64, 96))
+    assert people.points.shape == (0, 4, 17, 2) and people.valid.shape == (0, 4)
+
+
 def test_any_size_is_read_as_if_black_followed():
     network, image = MoveNet(max_people=4).eval(), torch.rand(1, 3, 70, 96, generator=torch.Generator().manual_seed(4))
     with torch.inference_mode():
@@ -500,6 +506,8 @@ def test_any_size_is_read_as_if_black_followed():
         assert torch.equal(shown.image, F.pad(image, (0, 0, 0, 26)))
     with pytest.raises(ValueError, match="MoveNet reads float RGB images"):
         network(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))
+    with pytest.raises(ValueError, match="MoveNet reads float RGB images"):
+        network(torch.zeros(1, 3, 0, 64))
 
 
 def test_a_file_that_is_cut_short_is_refused(file, tmp_path):

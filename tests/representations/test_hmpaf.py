@@ -294,6 +294,22 @@ def test_empty_maps_have_no_people():
     assert parse(HMPAF(empty.heatmaps + 1, empty.pafs), MPOSE3D).valid.shape == (2, 0)
 
 
+@given(layout=st.sampled_from(LAYOUTS), people=st.integers(0, 3), height=st.integers(1, 9), width=st.integers(1, 9))
+@settings(max_examples=20, deadline=None)
+def test_a_batch_of_no_images_is_drawn_and_parsed(layout, people, height, width):
+    joints, limbs = len(layout), len(layout.limbs)
+    points = torch.zeros(0, people, joints, 2)
+    maps = draw(points, all_visible(points), layout, (height, width))
+    assert maps.heatmaps.shape == (0, joints, height, width) and maps.pafs.shape == (0, 2 * limbs, height, width)
+    assert select_supplied(maps, layout).shape == (0, layout.supplied_channels, height, width)
+    cells, heights = peaks(maps.heatmaps, 0.1, 4)
+    assert cells.shape == (0, joints, 1, 2) and heights.shape == (0, joints, 1)
+    assert limb_integrals(maps.pafs, cells, heights > 0, layout, 0.05, 0.8).shape == (0, limbs, 1, 1)
+    found = parse(maps, layout)
+    assert found.points.shape == (0, 0, joints, 2) and found.scores.shape == found.visible.shape == (0, 0, joints)
+    assert found.valid.shape == (0, 0)
+
+
 def test_what_parse_is_asked_for(monkeypatch):
     """Faint, broken and partial people come or stay away as its constants say."""
     points = figures(MPOSE3D, 3, seed=0)[None]

@@ -65,6 +65,11 @@ def test_targets_are_found_again(generator):
     torch.testing.assert_close(found[found[:, 0].argsort()], px[0, :3], atol=1e-3, rtol=0)
 
 
+def test_no_images_have_no_targets():
+    mask, offset = representation().root_targets(torch.zeros(0, 3, 2), torch.zeros(0, 3, dtype=torch.bool))
+    assert mask.shape == (0, 1, 14, 14) and offset.shape == (0, 2, 14, 14)
+
+
 def test_equal_neighbours_are_one_root():
     root = torch.full((1, 1, 14, 14), -5.0)
     root[0, 0, 4:6, 4:6] = 5.0
