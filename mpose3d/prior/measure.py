@@ -138,6 +138,8 @@ def compare_poses(
         seed: of the choice of poses, and of the classifier.
         out: folder for prior_compare.csv and prior_compare.json.
     """
+    if count < 1:
+        raise ValueError(f"--count {count}: compare at least one pose")
     made = torch.cat(list(read(file, layout, body_models).values()))
     real = torch.cat(list(read(motion_capture, layout, body_models, held_out, split_seed).values()))
     row = _compare(made, real, count, neighbours, seed)
@@ -171,6 +173,8 @@ def evaluate_prior(
     """
     if count < 1:
         raise ValueError(f"--count {count}: ask for at least one sample")
+    if compared < 1:
+        raise ValueError(f"--compared {compared}: compare at least one pose")
     network = load(weights)
     clips = read(motion_capture, layout, body_models, held_out or None, split_seed)
     real = torch.cat(list(clips.values()))
@@ -213,7 +217,7 @@ def _quantile(values: Tensor, q: float) -> float:
 
 
 def _compare(made: Tensor, real: Tensor, count: int, neighbours: int, seed: int) -> dict[str, float | int]:
-    count = max(0, min(count, len(made), len(real)))
+    count = min(count, len(made), len(real))
     generator = torch.Generator().manual_seed(seed)
 
     def some(poses: Tensor) -> Tensor:

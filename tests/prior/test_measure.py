@@ -136,9 +136,12 @@ def test_the_prior_that_ships_keeps_what_is_claimed(tmp_path, shared_data):
 
 @pytest.mark.parametrize(
     ("words", "message"),
-    [(("compare", "{clips}"), "0 made samples"), (("evaluate",), "--count -1: ask for at least one sample")],
+    [
+        ("compare {clips} --count -1", "--count -1: compare at least one pose"),
+        ("evaluate --count -1", "--count -1: ask for at least one sample"),
+        ("evaluate --compared 0", "--compared 0: compare at least one pose"),
+    ],
 )
 def test_less_than_nothing_is_refused(clips, capsys, words, message):
-    words = [word.format(clips=clips) for word in words]
-    assert main(["prior", *words, "--motion_capture", str(clips), "--count", "-1"]) == 1
+    assert main(["prior", *words.format(clips=clips).split(), "--motion_capture", str(clips)]) == 1
     assert message in capsys.readouterr().err
