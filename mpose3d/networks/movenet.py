@@ -157,8 +157,7 @@ class MoveNet(nn.Module):
             people: as of `people`.
             border: (x0, y0, x1, y1) of each picture's edges, in pixels of the image.
         """
-        box = bounding_box(people.points, people.visible)
-        side = (box[..., 2:] - box[..., :2]).prod(-1).sqrt()
+        side = _side(people.points, people.visible)
         low, high = border[:, None, None].split(2, dim=-1)
         inwards = torch.cat([people.points - low, high - people.points], dim=-1).amin(-1)
         beyond = (inwards < _AT_BORDER * side[..., None]) & (people.scores < _SURE) & people.visible
@@ -232,6 +231,12 @@ class MoveNet(nn.Module):
         return _once_each(points, torch.where(visible, scores, 0), visible, side)
 
 
+def _side(points: Tensor, visible: Tensor) -> Tensor:
+    """Side (b, p) of the square that has the area of the box around a person's visible joints."""
+    box = bounding_box(points, visible)
+    return (box[..., 2:] - box[..., :2]).prod(-1).sqrt()
+
+
 def _once_each(points: Tensor, scores: Tensor, visible: Tensor, side: Tensor) -> People2D:
     """People (b, p, ...) with boxes of these sides (b, p), surest first; duplicates are not valid.
 
@@ -285,9 +290,7 @@ def _merged(readings: Sequence[People2D], scales: Sequence[float]) -> People2D:
     visible = (total > 0) & valid[..., None]
     points = torch.einsum("bnm,bmjd->bnjd", readings_of, weights[..., None] * points)
     points = torch.where(visible[..., None], points / total[..., None].clamp_min(1e-9), 0)
-    box = bounding_box(points, visible)
-    side = (box[..., 2:] - box[..., :2]).prod(-1).sqrt()
-    merged = _once_each(points, torch.where(visible, scores, 0), visible, side)
+    merged = _once_each(points, torch.where(visible, scores, 0), visible, _side(points, visible))
     return People2D(*(part[:, : places[0]] for part in merged))
 
 
