@@ -157,12 +157,13 @@ def test_exif_orientation(tmp_path: Path) -> None:
         assert turned.size == ours.size and np.abs(turned.pixels.astype(int) - reference).max() < 20
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
 @pytest.mark.parametrize("size", [(36, 24), (24, 36)])
 def test_the_focal_length_that_exif_tells(tmp_path: Path, suffix: str, size: tuple[int, int]) -> None:
     """On 36 x 24 mm of film it is what it is; the diagonal counts where the sides are others."""
     exif = Image.Exif()
     exif[0x0112], exif[0x8769] = 1, {0xA405: 50}
+    exif = exif.tobytes()  # made of an `Exif`, a TIFF would have no focal length
     Image.new("RGB", size).save(tmp_path / f"a.{suffix}", exif=exif)
     assert read_picture(tmp_path / f"a.{suffix}").focal_ratio == pytest.approx(50 / 36)
     Image.new("RGB", (40, 30)).save(tmp_path / f"b.{suffix}", exif=exif)
