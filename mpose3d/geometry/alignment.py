@@ -25,32 +25,20 @@ _CHUNK = 2048
 
 
 @full_precision
-def similarity_align(
-    prediction: Float[Tensor, "*batch J 3"],
-    target: Float[Tensor, "*batch J 3"],
-    visible: Bool[Tensor, "*batch J"] | None = None,
-) -> Float[Tensor, "*batch J 3"]:
-    """Each predicted pose moved onto its target: argmin over s >= 0, R, t of sum_j |s R p_j + t - q_j|^2, det R = +1.
-
-    Only visible joints (default: all) decide, and all joints are moved. Invisible ones may hold anything, NaN too.
-    A body is never reflected, so its mirror image keeps an error. Units: those of the target.
-
-    Stated results: NaN for a pose with fewer than 3 visible joints, with NaN or infinity in a visible joint, or with a
-    target whose visible joints are one point. A prediction that is one point lands on the centre of the target.
-    """
-    p_mean, q_mean, moved, *_ = _similarity(prediction, target, visible)
-    centred = _batch_last(prediction) - p_mean
-    aligned = torch.stack([(moved[i] * centred).sum(dim=1) + q_mean[i] for i in range(3)], dim=-1)
-    return aligned.transpose(0, 1).reshape(target.shape).to(torch.promote_types(prediction.dtype, target.dtype))
-
-
-@full_precision
 def aligned_distances(
     prediction: Float[Tensor, "*batch J 3"],
     target: Float[Tensor, "*batch J 3"],
     visible: Bool[Tensor, "*batch J"] | None = None,
 ) -> Float[Tensor, "*batch J"]:
-    """Distance of each visible joint from its target after `similarity_align`; NaN for invisible joints."""
+    """Distance of each visible joint from its target, |s R p_j + t - q_j|, after the best similarity of each pose.
+
+    The best is argmin over s >= 0, R, t of sum_j |s R p_j + t - q_j|^2, det R = +1. Only visible joints (default: all)
+    decide. A body is never reflected, so its mirror image keeps an error.
+
+    Stated results: NaN for an invisible joint, which may hold anything; for a pose with fewer than 3 visible joints,
+    with NaN or infinity in a visible joint, or with a target whose visible joints are one point. A prediction that is
+    one point lands on the centre of the target.
+    """
     joints = target.shape[-2]
     parts = [x.reshape(-1, joints, 3).split(_CHUNK) for x in (prediction, target)]
     seen = [None] * len(parts[0]) if visible is None else visible.reshape(-1, joints).split(_CHUNK)
@@ -61,27 +49,25 @@ def aligned_distances(
 def _square_distances(
     prediction: Float[Tensor, "n J 3"], target: Float[Tensor, "n J 3"], visible: Bool[Tensor, "n J"] | None
 ) -> Float[Tensor, "n J"]:
-    *_, moved, p, q = _similarity(prediction, target, visible)
+    moved, p, q = _similarity(prediction, target, visible)
     squares = sum(((moved[i] * p).sum(dim=1) - q[:, i]).square() for i in range(3)).T
     return squares if visible is None else torch.where(visible, squares, torch.nan)
 
 
-def _batch_last(points: Float[Tensor, "*batch J 3"]) -> Float[Tensor, "J 3 n"]:
+def _batch_last(points: Float[Tensor, "n J 3"]) -> Float[Tensor, "J 3 n"]:
     """float64 with the poses along the last axis: steps along it are several times as fast as over small matrices."""
-    return points.reshape(-1, *points.shape[-2:]).permute(1, 2, 0).contiguous().double()
+    return points.permute(1, 2, 0).contiguous().double()
 
 
 def _similarity(
-    prediction: Float[Tensor, "*batch J 3"],
-    target: Float[Tensor, "*batch J 3"],
-    visible: Bool[Tensor, "*batch J"] | None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Centres (3, N) of prediction and target, s R (3, 3, N), and both centred (J, 3, N), 0 where invisible.
+    prediction: Float[Tensor, "n J 3"], target: Float[Tensor, "n J 3"], visible: Bool[Tensor, "n J"] | None
+) -> tuple[Float[Tensor, "3 3 n"], Float[Tensor, "J 3 n"], Float[Tensor, "J 3 n"]]:
+    """s R, and prediction and target about their centres, 0 where invisible.
 
     s R is NaN where the result is not defined.
     """
-    p, q, count = _batch_last(prediction), _batch_last(target), target.shape[-2]
-    seen = None if visible is None else visible.reshape(-1, count).T[:, None]
+    p, q, count = _batch_last(prediction), _batch_last(target), target.shape[1]
+    seen = None if visible is None else visible.T[:, None]
     if seen is not None:
         # nothing invisible enters a sum
         p, q, count = torch.where(seen, p, 0), torch.where(seen, q, 0), seen.sum(dim=(0, 1))
@@ -96,7 +82,7 @@ def _similarity(
     scale = torch.where(p_size > _POINT**2 * count * p_mean.square().sum(dim=0), trace / p_size, 0)
     defined = (q_size > _POINT**2 * count * q_mean.square().sum(dim=0)) & p_size.isfinite()
     defined = defined & torch.as_tensor(count >= MIN_ALIGNED_JOINTS, device=defined.device)
-    return p_mean, q_mean, torch.where(defined, scale, torch.nan) * rotation, p, q
+    return torch.where(defined, scale, torch.nan) * rotation, p, q
 
 
 def _rotation(correlation: Float[Tensor, "3 3 n"]) -> tuple[Float[Tensor, "3 3 n"], Float[Tensor, " n"]]:

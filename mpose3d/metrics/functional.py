@@ -51,7 +51,7 @@ def pmpjpe(
     """MPJPE after the best similarity of each pose, without reflection, found on the visible joints.
 
     NaN with fewer than 3 visible joints or a one-point target; a one-point prediction scores its distance from the
-    centre of the target (see `similarity_align`).
+    centre of the target (see `aligned_distances`).
     """
     return _mean_over_visible(aligned_distances(prediction, target, visible), visible)
 
