@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mpose3d.cli import plainly
 from mpose3d.data.coco_json import read_annotations
 from mpose3d.geometry.camera import Camera
 from mpose3d.geometry.extent import spread
@@ -73,4 +74,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(plainly(main))

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mpose3d.cli import plainly
 from mpose3d.data.letterbox import Picture, letterbox, read_picture
 from mpose3d.data.mupots import find_pictures, official_size, read_sequence
 from mpose3d.inference import default_teacher, read_network
@@ -45,7 +46,10 @@ class Borderless(KeypointReader):
 def cut_people(annotations: Path, pictures: Path, every: int) -> Iterator[tuple[Picture, Tensor, Tensor]]:
     """Every picture that ends amid a person, and that person: joints (15, 2) px and (15, 3) mm."""
     sequence, number = read_sequence(annotations), 0
-    for frame, path in list(find_pictures(pictures).items())[::every]:
+    found = list(find_pictures(pictures).items())
+    if not found:
+        raise FileNotFoundError(f"{pictures}: no pictures img_NNNNNN.jpg of {sequence.name}")
+    for frame, path in found[::every]:
         picture = read_picture(path)
         scale = torch.tensor(picture.size) / torch.tensor(official_size(sequence.name))
         for p in sequence.valid[frame].nonzero().flatten().tolist():
@@ -107,4 +111,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(plainly(main))

@@ -11,6 +11,7 @@ from pathlib import Path
 from experiments.small.run import report, train
 from mpose3d import assets
 from mpose3d.cli import main as mpose3d
+from mpose3d.cli import plainly
 
 
 def main() -> None:
@@ -32,4 +33,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(plainly(main))

@@ -25,6 +25,7 @@ import torch
 
 from experiments.mupots_keypoints import write_once
 from experiments.rows import folder, mpose3d, mupots_figures, once, training
+from mpose3d.cli import plainly
 from mpose3d.evaluation.in_2d import compare_2d
 from mpose3d.evaluation.scenes import evaluate_scenes
 from mpose3d.files import whole_or_none
@@ -346,4 +347,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(plainly(main))

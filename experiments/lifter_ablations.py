@@ -18,6 +18,7 @@ from pathlib import Path
 
 from experiments.mupots_keypoints import write_once
 from experiments.rows import folder, mpose3d, mupots_figures, once, training
+from mpose3d.cli import plainly
 from mpose3d.evaluation.mupots import score_mupots
 from mpose3d.evaluation.scenes import evaluate_scenes
 from mpose3d.inference import infer
@@ -126,4 +127,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(plainly(main))

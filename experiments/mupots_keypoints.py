@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mpose3d.cli import plainly
 from mpose3d.data.mupots import find_sequences, read_sequence
 from mpose3d.files import whole_or_none
 
@@ -32,6 +33,8 @@ def write_once(file: Path, annotations: Path, images: Path | None = None) -> Non
     if images is not None:
         pictures = {f"{picture.parent.name}_{picture.stem}/px" for picture in images.rglob("*.jpg")}
         arrays = {key: px for key, px in arrays.items() if key in pictures}
+        if not arrays:
+            raise FileNotFoundError(f"{images}: no pictures TSn/img_NNNNNN.jpg of the frames in {annotations}")
     with whole_or_none(file) as unfinished:
         np.savez(unfinished, **arrays)
 
@@ -48,4 +51,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(plainly(main))

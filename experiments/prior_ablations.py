@@ -15,6 +15,7 @@ import shlex
 from pathlib import Path
 
 from experiments.rows import folder, mpose3d, training
+from mpose3d.cli import plainly
 from mpose3d.visualise.pictures import curves, write_picture
 from mpose3d.visualise.tables import markdown_table
 
@@ -115,4 +116,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(plainly(main))

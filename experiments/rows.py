@@ -33,8 +33,11 @@ def training(name: str, out: Path, *configs: str) -> list[str]:
 
 
 def mpose3d(*words: str) -> None:
-    """Run the command in a process of its own; raises CalledProcessError if it fails."""
-    subprocess.run([sys.executable, "-m", "mpose3d", *words], check=True)
+    """Run the command in a process of its own; if that fails, it has said why, and this one ends too."""
+    done = subprocess.run([sys.executable, "-m", "mpose3d", *words])
+    if done.returncode > 0:
+        raise SystemExit(done.returncode)
+    done.check_returncode()  # one that was killed has said nothing
 
 
 def once(file: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:

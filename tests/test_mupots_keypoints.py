@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from experiments import mupots_keypoints
 from experiments.mupots_keypoints import write_once
@@ -19,3 +20,6 @@ def test_all_frames_or_those_with_a_picture(tmp_path, monkeypatch):
     for name, counts in (("all", [0, 1, 2, 3]), ("some", [2])):
         with np.load(tmp_path / f"{name}.npz") as arrays:
             assert [len(px) for px in arrays.values()] == counts
+    with pytest.raises(FileNotFoundError, match=r"elsewhere: no pictures TSn/img_NNNNNN.jpg"):
+        write_once(tmp_path / "none.npz", tmp_path, tmp_path / "elsewhere")
+    assert not (tmp_path / "none.npz").exists()

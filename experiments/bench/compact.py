@@ -21,6 +21,7 @@ from experiments.bench.crowd import AlwaysRight, Crowd
 from experiments.bench.inference import SIDES, Networks
 from experiments.bench.peers import randomise
 from experiments.bench.timing import Rows, interleaved, print_rows, write_results
+from mpose3d.cli import plainly
 from mpose3d.data.images import PhotographDataset, find_photographs
 from mpose3d.data.letterbox import letterbox
 from mpose3d.lifting import read_lifter
@@ -113,4 +114,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(plainly(main))

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from experiments.bench.timing import available_device, interleaved, print_rows, write_results
+from mpose3d.cli import plainly
 from mpose3d.geometry.camera import Camera
 from mpose3d.poses.artificial import ArtificialPoses
 from mpose3d.poses.scenes import SceneSampler
@@ -197,4 +198,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(plainly(main))

@@ -20,6 +20,7 @@ from scipy.optimize import linear_sum_assignment
 
 from experiments.bench.drawing import SIZE, STRIDE, scenes
 from experiments.bench.timing import available_device, interleaved, print_rows, write_results
+from mpose3d.cli import plainly
 from mpose3d.geometry.kinematics import canonical_to_local, local_to_canonical
 from mpose3d.poses.artificial import ArtificialPoses
 from mpose3d.representations.hmpaf import HMPAF, draw, parse
@@ -211,4 +212,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(plainly(main))

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from experiments.bench.crowd import AlwaysRight, Crowd
 from experiments.bench.peers import OpenPoseSixStages, ResNet50Regressor, randomise, yolo
 from experiments.bench.timing import Rows, Timing, available_device, interleaved, print_rows, write_results
+from mpose3d.cli import plainly
 from mpose3d.data.letterbox import Picture, letterbox, to_tensor
 from mpose3d.geometry.camera import Camera
 from mpose3d.inference import SCALES, Pathway
@@ -318,4 +319,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(plainly(main))

@@ -20,6 +20,7 @@ import torch
 
 from experiments.bench.stages import STAGES, Size, bare, batch, build, train_step
 from experiments.bench.timing import available_device, print_rows, write_results
+from mpose3d.cli import plainly
 
 _GB = 10**9
 
@@ -97,4 +98,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(plainly(main))

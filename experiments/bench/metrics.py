@@ -18,6 +18,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from experiments.bench.timing import interleaved, print_rows, write_results
+from mpose3d.cli import plainly
 from mpose3d.evaluation.mupots import score_mupots
 from mpose3d.metrics.functional import pmpjpe
 
@@ -83,9 +84,9 @@ def main() -> None:
     write_results(args.out, rows)
 
     if args.mupots is not None:
-        predictions = args.predictions or min(args.mupots.glob("*.npz"))
+        found = min(args.mupots.glob("*.npz"), default=args.mupots / "predictions.npz")
         start = time.perf_counter()
-        score, _ = score_mupots(args.mupots, predictions)
+        score, _ = score_mupots(args.mupots, args.predictions or found)
         seconds = time.perf_counter() - start
         people = sum(sequence.annotated for sequence in score.sequences.values())
         print(
@@ -94,4 +95,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(plainly(main))

@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 
 from experiments.bench.timing import interleaved, print_rows, write_results
+from mpose3d.cli import plainly
 from mpose3d.data.images import ImageFolderDataModule, Source, find_photographs
 from mpose3d.data.shards import pack, read_member
 
@@ -89,4 +90,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(plainly(main))

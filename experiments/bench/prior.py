@@ -17,6 +17,7 @@ import torch
 
 from experiments.bench.timing import interleaved, print_rows, write_results
 from mpose3d import assets
+from mpose3d.cli import plainly
 from mpose3d.geometry.kinematics import canonical_to_local, local_to_canonical
 from mpose3d.networks.autoencoder import PoseAutoEncoder
 from mpose3d.poses.artificial import ArtificialPoses
@@ -153,4 +154,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(plainly(main))

@@ -18,6 +18,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from experiments.bench.timing import shown
+from mpose3d.cli import plainly
 from mpose3d.files import whole_or_none
 from mpose3d.visualise.tables import markdown_table
 
@@ -121,4 +122,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(plainly(main))

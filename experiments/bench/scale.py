@@ -29,6 +29,7 @@ from torch.utils.data import DataLoader
 from experiments.bench.stages import STAGES, batch, build
 from experiments.bench.steps import flops
 from experiments.bench.timing import print_rows, write_results
+from mpose3d.cli import plainly
 
 #: seconds that the host takes for a call
 _CALL = 5e-6
@@ -164,4 +165,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(plainly(main))

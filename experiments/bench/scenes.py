@@ -17,6 +17,7 @@ from torch import Tensor
 
 from experiments.bench.stages import bare, batch, build, scenes, train_step
 from experiments.bench.timing import available_device, interleaved, print_rows, write_results
+from mpose3d.cli import plainly
 from mpose3d.geometry.kinematics import canonicalize
 from mpose3d.networks.cross_modal import CrossModalNetwork
 from mpose3d.poses.scenes import Scenes
@@ -91,4 +92,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(plainly(main))

@@ -29,6 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
 from experiments.bench.stages import STAGES, batch, build
 from experiments.bench.timing import available_device, print_rows, write_results
+from mpose3d.cli import plainly
 from mpose3d.runs import RunLog
 from mpose3d.stages.base import Stage
 
@@ -174,4 +175,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(plainly(main))

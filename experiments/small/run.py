@@ -21,6 +21,7 @@ from rich.table import Table
 from torch import Tensor
 
 from mpose3d.cli import main as mpose3d
+from mpose3d.cli import plainly
 from mpose3d.data.rendered import RenderedWorld
 from mpose3d.metrics.functional import mpjpe, pmpjpe
 from mpose3d.metrics.matching import assign_people
@@ -209,4 +210,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(plainly(main))
