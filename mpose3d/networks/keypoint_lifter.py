@@ -29,10 +29,13 @@ _LENGTH_OF = tuple(_LENGTHS.index(j) if j in _LENGTHS else 0 for j in _SIDES)  #
 #: steps of refinement of joints that are exact or nearly so, unless others are asked for
 REFINE = 3
 
-# Refinement: the distance, in sizes of the person, from which a joint counts less (the scale of its Cauchy weight), and
-# the weight of the squared distance of the code from what the network read.
+# Refinement. In sizes of the person: the distance from which a joint counts less (the scale of its Cauchy weight).
 _JOINT_NOISE = 0.05
-_TRUST = 0.01
+# The weight of the squared distance of the code from what the network read, and that of the lengths of bones from the
+# skeleton's. Where the body comes closer to the joints than `_EXACT` (root mean square), the joints are better than the
+# reading, and both weights fall with the square of what is left of it, to a tenth.
+_TRUST, _TRUST_LENGTHS = 0.01, 0.003
+_EXACT = 0.02
 
 # step of the finite differences in each number of the code: far above rounding, far below what bends the body
 _NUDGE = 3e-3
@@ -157,14 +160,18 @@ class KeypointLifter(PriorNetwork):
         # the code itself, and with each number nudged: the derivatives are differences, from one pass through Psi
         eye = torch.eye(start.shape[-1], dtype=start.dtype, device=start.device)
         nudges = _NUDGE * torch.cat([torch.zeros_like(eye[:1]), eye])
+        prior = torch.full_like(start[0], _TRUST)
+        prior[self.embedding + 6 :] = _TRUST_LENGTHS
         code = start
         for _ in range(steps):
             joints = self._body(code[:, None] + nudges, view, seen_from, visible, size)[0]
             off = (joints[..., :2] / joints[..., 2:].clamp_min(1.0) - seen_from) / size[..., None, None]
             distance, slope = off[:, 0], (off[:, 1:] - off[:, :1]) / _NUDGE  # (n, 15, 2), (n, c, 15, 2)
             weight = share[:, 0] / (1 + (distance / _JOINT_NOISE).square().sum(-1))
-            normal = torch.einsum("nkjd,nj,nljd->nkl", slope, weight, slope) + _TRUST * eye
-            gradient = torch.einsum("nkjd,nj,njd->nk", slope, weight, distance) + _TRUST * (code - start)
+            left = torch.einsum("nj,njd,njd->n", weight, distance, distance) / _EXACT**2
+            trust = prior * left.clamp(0.1, 1)[:, None]
+            normal = torch.einsum("nkjd,nj,nljd->nkl", slope, weight, slope) + trust.diag_embed()
+            gradient = torch.einsum("nkjd,nj,njd->nk", slope, weight, distance) + trust * (code - start)
             code = code - torch.linalg.solve(normal, gradient)
         return code
 
