@@ -96,6 +96,42 @@ def test_a_misspelt_key_in_a_file_names_the_file(tmp_path, capsys):
     assert "max_epoch" in told and "mine.yaml" in told
 
 
+#: every config of `experiments`, behind what it is layered on
+CHAINS = [
+    "teacher",
+    "aae wandb",
+    "chooser",
+    "distill network mupots",
+    "phase1 network network_stage1",
+    "phase2 network paired unpaired",
+    *(f"aae cluster/{machine}" for machine in ("gpu1", "gpu8", "slurm")),
+    "photographs/aae",
+    "photographs/lifter photographs/lifter_gpu",
+    "photographs/compact",
+    *(f"photographs/{stage} photographs/network" for stage in ("lift", "distill", "phase1", "phase2")),
+    *(f"small/base small/{stage} small/network" for stage in ("distill", "phase1 small/paired", "phase2")),
+    *(
+        f"small/base small/{stage} small/{scale}/{stage}"
+        for stage in ("teacher", "aae", "lifter", "chooser")
+        for scale in ("long", "gpu")
+    ),
+]
+
+
+def test_every_config_is_tried():
+    tried = {"base", *" ".join(CHAINS).split()}
+    folder = ROOT / "experiments"
+    assert tried == {file.relative_to(folder).with_suffix("").as_posix() for file in folder.rglob("*.yaml")}
+
+
+@pytest.mark.parametrize("chain", CHAINS)
+def test_configs_are_read(chain, capsys):
+    configs = [ROOT / f"experiments/{name}.yaml" for name in ("base", *chain.split())]
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", *(f"--config={config}" for config in configs), "--print_config"])
+    assert stop.value.code == 0, capsys.readouterr().err
+
+
 @pytest.mark.parametrize("stage", ["phase1", "phase2"])
 @pytest.mark.parametrize("variant", ["network", "network_stage1", "unpaired", "paired"])
 def test_the_variants_are_configurations(stage, variant, capsys):
