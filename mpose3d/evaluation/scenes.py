@@ -67,7 +67,8 @@ def evaluate_scenes(
     network = read_lifter(through, weights).to(known_device(device))
     generator = torch.Generator().manual_seed(seed)
     metrics = {"mpjpe": MPJPE(SKELETON.root), "pmpjpe": PMPJPE(), "root_error": MRPE(SKELETON.root)}
-    found, annotated = 0, 0
+    of_whole = MPJPE(SKELETON.root), PMPJPE()
+    found, whole, annotated = 0, 0, 0
     for start in range(0, scenes, _SCENES_AT_ONCE):
         sample = sampler.sample(min(_SCENES_AT_ONCE, scenes - start), generator)
         scene, person = (sample.valid & enough_joints(sample.drawn)).nonzero(as_tuple=True)
@@ -75,14 +76,19 @@ def evaluate_scenes(
         cameras = [camera] * len(sample.valid)
         # everybody has the bones of the skeleton
         lifted = lift_people(network, camera.project(truth), drawn, scene, cameras, refine, proportions=False)
+        joints, uncut = lifted.joints.cpu(), drawn.all(-1)
         for metric in metrics.values():
-            metric.update(lifted.joints.cpu(), truth)
-        found, annotated = found + len(truth), annotated + int(sample.valid.sum())
+            metric.update(joints, truth)
+        for metric in of_whole:
+            metric.update(joints[uncut], truth[uncut])
+        found, whole, annotated = found + len(truth), whole + int(uncut.sum()), annotated + int(sample.valid.sum())
     figures = {name: metric.compute().item() for name, metric in metrics.items()}
     figures |= {"found": found, "annotated": annotated}
     notes = [
         f"{scenes} scenes of {people[0]} to {people[1]} people (seed {seed}) from {len(poses)} frames of {mocap}.",
         "Found: people with enough joints in the picture to be lifted; all 15 joints of theirs are scored.",
+        f"{whole} people are wholly in the picture: "
+        f"MPJPE {of_whole[0].compute():.1f}, PMPJPE {of_whole[1].compute():.1f}.",
     ]
     print_table(f"Scenes of motion capture, lifted through {through} (mm)", [figures], list(figures), notes)
     write_table(out, "scenes", [figures], figures)

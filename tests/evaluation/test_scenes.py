@@ -40,7 +40,7 @@ class TestScenes:
         assert self.run(tmp_path, mocap, network, "--seed", "1") != figures
         assert self.run(tmp_path, mocap, network, "--people", "3", "3")["annotated"] > figures["annotated"]
 
-    def test_figures_of_a_known_answer(self, network: str, tmp_path: Path, monkeypatch) -> None:
+    def test_figures_of_a_known_answer(self, network: str, tmp_path: Path, monkeypatch, capsys) -> None:
         """Everybody half as large and 30 mm aside, but where the picture does not show enough of them."""
         seen = []
         sample = SceneSampler.sample
@@ -71,8 +71,11 @@ class TestScenes:
         (scenes,) = seen
         assert figures["found"] == int(scenes.valid[1:].sum()) and figures["annotated"] == int(scenes.valid.sum())
         truth = scenes.joints[1:][scenes.valid[1:]]
-        size = (truth - truth[:, SKELETON.root, None]).norm(dim=-1).mean().item()
-        assert figures["mpjpe"] == pytest.approx(size / 2, rel=1e-4)
+        size = (truth - truth[:, SKELETON.root, None]).norm(dim=-1).mean(-1)
+        assert figures["mpjpe"] == pytest.approx(size.mean().item() / 2, rel=1e-4)
+        whole = scenes.drawn[1:][scenes.valid[1:]].all(-1)
+        told = f"{int(whole.sum())} people are wholly in the picture: MPJPE {size[whole].mean() / 2:.1f}, PMPJPE 0.0."
+        assert whole.any() and told in " ".join(capsys.readouterr().out.split())
         assert figures["pmpjpe"] == pytest.approx(0, abs=0.1)
         assert figures["root_error"] == pytest.approx(30, rel=1e-3)
 
