@@ -63,7 +63,7 @@ def test_a_run_of_single_steps(scale, tmp_path, monkeypatch):
     rows = report(tmp_path)
     assert all((tmp_path / stage / "checkpoints" / "last.ckpt").exists() for stage in SCALED)
     lifted = [f"{read}, lifted" for read in ("teacher's people", "joints chosen again", "true 2D")]
-    assert list(rows) == ["mean pose, true rotation", *lifted]
+    assert list(rows) == ["mean pose, aligned to the truth", *lifted]
     assert 0.9 < rows["true 2D, lifted"]["found"] <= 1
     assert json.loads((tmp_path / "small_world.json").read_text()).keys() == rows.keys()
     assert (tmp_path / "people.png").exists() and (tmp_path / "curves.png").exists()

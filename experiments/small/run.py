@@ -139,7 +139,7 @@ def report(out: Path) -> dict[str, dict[str, float]]:
     UNSEEN.setup()
     unseen = [UNSEEN.make(1, torch.Generator().manual_seed(UNSEEN.seed + i)) for i in range(UNSEEN.val_batches)]
     teacher = _trained_teacher(out)
-    rows = {"mean pose, true rotation": {"pmpjpe": float(mean_pose_errors(unseen).mean())}}
+    rows = {"mean pose, aligned to the truth": {"pmpjpe": float(mean_pose_errors(unseen).mean())}}
     if (out / "phase2").is_dir():
         trained = CrossModalNetwork.from_file(out / "phase1" / "network.safetensors")
         torch.manual_seed(0)
