@@ -35,8 +35,13 @@ def write_once(file: Path, annotations: Path, images: Path | None = None) -> Non
         arrays = {key: px for key, px in arrays.items() if key in pictures}
         if not arrays:
             raise FileNotFoundError(f"{images}: no pictures TSn/img_NNNNNN.jpg of the frames in {annotations}")
-    with whole_or_none(file) as unfinished:
-        np.savez(unfinished, **arrays)
+    write(file, arrays)
+
+
+def write(file: Path, arrays: dict[str, np.ndarray]) -> None:
+    """`keypoints`, or some of them, as an npz of just this name."""
+    with whole_or_none(file) as unfinished, unfinished.open("wb") as content:
+        np.savez(content, **arrays)
 
 
 def main() -> None:
@@ -45,8 +50,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="FILE.npz")
     arguments = parser.parse_args()
     arrays = keypoints(arguments.annotations)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(arguments.out, **arrays)
+    write(arguments.out, arrays)
     print(f"{sum(map(len, arrays.values()))} people in {len(arrays)} frames, written to {arguments.out}")
 
 
