@@ -79,7 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, required=True, help="MultiPersonTestSet")
     parser.add_argument("--images", type=Path, required=True, help="folder of TSn/img_NNNNNN.jpg")
-    parser.add_argument("--sequences", nargs="+", required=True)
+    parser.add_argument("--sequences", nargs="+", required=True, metavar="TSn")
     parser.add_argument("--every", type=int, default=1, help="take one picture in so many")
     args = parser.parse_args()
     teacher, network = default_teacher("keypoints"), read_network("keypoints")

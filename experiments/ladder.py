@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from experiments.mupots_keypoints import write_once
-from experiments.rows import folder, mpose3d, mupots_figures, once, training
+from experiments.rows import DATA, MODEL, TRAINER, add_rows, folder, mpose3d, mupots_figures, once, training
 from mpose3d.cli import plainly
 from mpose3d.evaluation.in_2d import compare_2d
 from mpose3d.evaluation.scenes import evaluate_scenes
@@ -35,8 +35,6 @@ from mpose3d.networks.cross_modal import CrossModalNetwork
 from mpose3d.networks.teacher import LightweightOpenPose
 from mpose3d.stages.cross_modal import LossWeights
 from mpose3d.visualise.tables import markdown_table
-
-_S, _D, _T = "--model.init_args", "--data.init_args", "--trainer"
 
 #: what a network is read through: annotated 2D that is drawn, the maps of the teacher, the V of the teacher
 INPUTS = ("annotated", "hmpaf", "image")
@@ -52,8 +50,9 @@ class Row:
         start: row whose network is the first one; None starts from random weights.
         inputs: what it is measured through.
         fine: a grid of 28, as the configs have it, and not of 14.
-        shared: one H, without an H' of its own for what G writes. What a row's network has, and that of its start has
-            not, see `grow`.
+        shared: one H, without an H' of its own for what G writes.
+
+    A network that is finer than that of its start, or has an H' which that has not, is grown from it (`grow`).
     """
 
     stage: str | None
@@ -66,13 +65,13 @@ class Row:
 
 #: the row of what `--start` holds
 START = "start"
-_SCENES = f"{_D}.scenes.init_args"
+_SCENES = f"{DATA}.scenes.init_args"
 #: where the scenes of a stage are configured
-_PEOPLE = {"lift": _D, "phase1": _SCENES, "phase2": _SCENES}
+_PEOPLE = {"lift": DATA, "phase1": _SCENES, "phase2": _SCENES}
 _MAPS = ("annotated", "hmpaf")
 #: what D_syn teaches
 _RECON = [field.name for field in fields(LossWeights) if field.name.startswith("recon_")]
-_LONGER = (f"{_D}.batches=500", f"{_T}.max_epochs=1", f"{_S}.learning_rate=5.0e-4")
+_LONGER = (f"{DATA}.batches=500", f"{TRAINER}.max_epochs=1", f"{MODEL}.learning_rate=5.0e-4")
 
 
 def _motion_alone(stage: str) -> tuple[str, ...]:
@@ -87,28 +86,29 @@ def _longer(*changes: str) -> Row:
 
 def _scratch(*changes: str, fine: bool = False) -> Row:
     """D_syn alone from random weights, 600 steps."""
-    return Row("lift", (f"{_D}.batches=600", f"{_T}.max_epochs=1", *changes), inputs=_MAPS, fine=fine)
+    return Row("lift", (f"{DATA}.batches=600", f"{TRAINER}.max_epochs=1", *changes), inputs=_MAPS, fine=fine)
 
 
 def _phase1_at_once(start: str, fine: bool = False, shared: bool = True, steps: int = 450) -> Row:
     """Phase 1 from D_syn of motion capture alone, without distillation before it."""
-    changes = (f"{_T}.max_steps={steps}", f"{_SCENES}.batches={steps}", *_motion_alone("phase1"))
+    changes = (f"{TRAINER}.max_steps={steps}", f"{_SCENES}.batches={steps}", *_motion_alone("phase1"))
     return Row("phase1", changes, start, fine=fine, shared=shared)
 
 
 def _phase2_at_once(start: str, fine: bool = False, shared: bool = True) -> Row:
+    """Phase 2 behind `_phase1_at_once`, on the same scenes."""
     return Row("phase2", _motion_alone("phase2"), start, fine=fine, shared=shared)
 
 
 def _phase1(*changes: str, shared: bool = True) -> Row:
     """Phase 1 for a third as long as on the ladder."""
-    short = (f"{_T}.max_steps=100", f"{_SCENES}.batches=100")
+    short = (f"{TRAINER}.max_steps=100", f"{_SCENES}.batches=100")
     return Row("phase1", (*short, *changes), "c", ("hmpaf", "image"), shared=shared)
 
 
 LADDER: dict[str, Row] = {
     START: Row(None),
-    "a": Row("lift", (f"{_D}.batches=500", f"{_T}.max_epochs=7"), START),
+    "a": Row("lift", (f"{DATA}.batches=500", f"{TRAINER}.max_epochs=7"), START),
     "c": Row("distill", start="a"),
     "d": Row("phase1", start="c"),
     "e": Row("phase2", start="d"),
@@ -120,7 +120,7 @@ LADDER: dict[str, Row] = {
     # the same with twice the grid
     "a, grid of 28": Row(
         "lift",
-        (f"{_D}.batches=1000", f"{_T}.max_epochs=12", *_motion_alone("lift")),
+        (f"{DATA}.batches=1000", f"{TRAINER}.max_epochs=12", *_motion_alone("lift")),
         "e, motion capture alone",
         _MAPS,
         fine=True,
@@ -136,28 +136,28 @@ LADDER: dict[str, Row] = {
 }
 
 ABLATIONS: dict[str, Row] = {
-    "artificial poses alone": _longer(f"{_D}.artificial=1"),
+    "artificial poses alone": _longer(f"{DATA}.artificial=1"),
     "motion capture alone": _longer(*_motion_alone("lift")),
     "no recon_canonical, no recon_rotation": _longer(
-        f"{_S}.weights.recon_canonical=0", f"{_S}.weights.recon_rotation=0"
+        f"{MODEL}.weights.recon_canonical=0", f"{MODEL}.weights.recon_rotation=0"
     ),
-    "no recon_pose": _longer(f"{_S}.weights.recon_pose=0"),
-    "no recon_points": _longer(f"{_S}.weights.recon_points=0"),
-    "upright before a level camera": _longer(f"{_D}.tilt=0", f"{_D}.looking_down=[0,0]", f"{_D}.free_rotation=0"),
+    "no recon_pose": _longer(f"{MODEL}.weights.recon_pose=0"),
+    "no recon_points": _longer(f"{MODEL}.weights.recon_points=0"),
+    "upright before a level camera": _longer(f"{DATA}.tilt=0", f"{DATA}.looking_down=[0,0]", f"{DATA}.free_rotation=0"),
     "drawing without noise": _longer(
-        f"{_S}.amplitude=1", f"{_S}.blur=null", f"{_S}.jitter=0", f"{_D}.occlusion=0", f"{_D}.dropped=0"
+        f"{MODEL}.amplitude=1", f"{MODEL}.blur=null", f"{MODEL}.jitter=0", f"{DATA}.occlusion=0", f"{DATA}.dropped=0"
     ),
-    "near joints of two people merged": _longer(f"{_S}.merged=12"),
+    "near joints of two people merged": _longer(f"{MODEL}.merged=12"),
     "from random weights": _scratch(),
-    "from random weights, joints regressed directly": _scratch(f"{_S}.network.init_args.direct=true"),
+    "from random weights, joints regressed directly": _scratch(f"{MODEL}.network.init_args.direct=true"),
     "from random weights, a grid of 28": _scratch(fine=True),
     "phase 1": _phase1(),
-    "phase 1, no distl": _phase1(f"{_S}.weights.distl=0", f"{_S}.weights.distl_root=0"),
-    "phase 1, no ss": _phase1(f"{_S}.weights.ss=0"),
-    "phase 1, no recon_maps": _phase1(f"{_S}.weights.recon_maps=0"),
+    "phase 1, no distl": _phase1(f"{MODEL}.weights.distl=0", f"{MODEL}.weights.distl_root=0"),
+    "phase 1, no ss": _phase1(f"{MODEL}.weights.ss=0"),
+    "phase 1, no recon_maps": _phase1(f"{MODEL}.weights.recon_maps=0"),
     "phase 1, H and H'": _phase1(shared=False),
     # all that photographs teach
-    "phase 1, no recon": _phase1(*(f"{_S}.weights.{term}=0" for term in _RECON)),
+    "phase 1, no recon": _phase1(*(f"{MODEL}.weights.{term}=0" for term in _RECON)),
 }
 
 ROWS = LADDER | ABLATIONS
@@ -179,14 +179,14 @@ def command(name: str, data: Data, out: Path) -> list[str]:
     """Words after `mpose3d` that train a row that is trained."""
     row = ROWS[name]
     words = training(name, out, row.stage, "network")
-    words += [f"{_S}.network.init_args.prior={data.prior}", f"{_S}.teacher.init_args.weights={data.teacher}"]
+    words += [f"{MODEL}.network.init_args.prior={data.prior}", f"{MODEL}.teacher.init_args.weights={data.teacher}"]
     if not row.fine:
-        words.append(f"{_S}.network.init_args.fine=false")
+        words.append(f"{MODEL}.network.init_args.fine=false")
         words += [f"{_PEOPLE[row.stage]}.crowding={1 / 14}"] if row.stage in _PEOPLE else []
     if not row.shared:
-        words.append(f"{_S}.network.init_args.shared=false")
+        words.append(f"{MODEL}.network.init_args.shared=false")
     if row.start is not None:
-        words.append(f"{_S}.init={start_of(name, data, out)}")
+        words.append(f"{MODEL}.init={start_of(name, data, out)}")
     return [*words, *row.changes]
 
 
@@ -214,6 +214,7 @@ def grow(source: Path, grown: Path, **settings: bool) -> None:
 
 
 def network_of(name: str, data: Data, out: Path) -> Path:
+    """The network that a row trains."""
     return data.start if name == START else out / folder(name) / "network.safetensors"
 
 
@@ -250,7 +251,10 @@ def train(name: str, data: Data, out: Path) -> dict[str, float]:
 def measure(
     weights: Path, data: Data, place: Path, shared: Path, inputs: tuple[str, ...] = INPUTS
 ) -> dict[str, dict[str, float]]:
-    """Figures of a network by what it is read through, and on scenes; what the commands wrote stays in `place`."""
+    """Figures of a network by what it is read through, and on scenes.
+
+    What the commands wrote stays in `place`, and what does not depend on the row in `shared`.
+    """
     evaluate_scenes(data.motion_capture, through="maps", weights=str(weights), out=place)
     figures = {"scenes": json.loads((place / "scenes.json").read_text())}
     if "annotated" in inputs:
@@ -263,7 +267,6 @@ def measure(
         if pathway not in inputs:
             continue
         given = {"weights": str(weights), "teacher": teacher, "pathway": pathway, "overlay": False, "page": False}
-        # what the teacher finds does not depend on the row
         seen, people = shared / f"teacher_{pathway}", place / pathway
         if not seen.is_dir():
             infer([str(data.images)], out=str(people), teacher_people=True, **given)
@@ -281,6 +284,7 @@ def measure(
 
 
 def _copy_teacher(source: Path, destination: Path) -> None:
+    """The teacher's 2D people, which `infer` wrote below `source`, to the same places below `destination`."""
     for file in source.rglob("*.teacher.json"):
         place = destination / file.relative_to(source)
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -331,9 +335,9 @@ def main() -> None:
     parser.add_argument("--images", type=Path, required=True, help="folder of TSn/img_NNNNNN.jpg")
     parser.add_argument("--motion_capture", type=Path, required=True, help="held-out clips, for scenes")
     parser.add_argument("--teacher", default="../shared/data/teacher/hpe0001_dequant_fp16.npz", help="its weights")
-    parser.add_argument("--prior", type=Path, default=Path("mpose3d/weights/prior.safetensors"))
+    parser.add_argument("--prior", type=Path, default=Path("mpose3d/weights/prior.safetensors"), help="Phi and Psi")
     parser.add_argument("--start", type=Path, required=True, help="network.safetensors of G and H that (a) starts from")
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW", help=f"of {list(ROWS)}")
+    add_rows(parser, ROWS)
     parser.add_argument("--commands", action="store_true", help="print the trainings, and run nothing")
     parser.add_argument("--out", type=Path, default=Path("out/ladder"))
     given = vars(parser.parse_args())

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.mupots_keypoints import write_once
-from experiments.rows import folder, mpose3d, mupots_figures, once, training
+from experiments.rows import DATA, MODEL, TRAINER, add_rows, folder, mpose3d, mupots_figures, once, training
 from mpose3d.cli import plainly
 from mpose3d.evaluation.mupots import score_mupots
 from mpose3d.evaluation.scenes import evaluate_scenes
@@ -25,24 +25,23 @@ from mpose3d.inference import infer
 from mpose3d.lifting import lift
 from mpose3d.visualise.tables import markdown_table
 
-_S, _D, _T = "--model.init_args", "--data.init_args", "--trainer"
-_NOISE = f"{_S}.noise.init_args"
+_NOISE = f"{MODEL}.noise.init_args"
 
 #: name of a row -> what it changes
 ROWS: dict[str, list[str]] = {
     "nothing": [],
-    "another seed": ["--seed_everything=1", f"{_S}.seed=1", f"{_D}.seed=1"],  # what chance does to a row
-    "artificial poses alone": [f"{_D}.artificial=1"],
-    "motion capture alone": [f"{_D}.artificial=0", f"{_D}.seated=0"],  # as on the ladder
-    "nobody seated": [f"{_D}.seated=0"],
-    "limbs not recombined": [f"{_D}.recombine=0", f"{_D}.interpolate=0"],
-    "upright before a level camera": [f"{_D}.tilt=0", f"{_D}.looking_down=[0,0]", f"{_D}.free_rotation=0"],
-    "one focal length": [f"{_S}.focal_range=[1,1]"],
-    "the table's bones": [f"{_D}.proportions=0"],
-    "nobody hides another": [f"{_D}.occlusion=0"],
+    "another seed": ["--seed_everything=1", f"{MODEL}.seed=1", f"{DATA}.seed=1"],  # what chance does to a row
+    "artificial poses alone": [f"{DATA}.artificial=1"],
+    "motion capture alone": [f"{DATA}.artificial=0", f"{DATA}.seated=0"],  # as on the ladder
+    "nobody seated": [f"{DATA}.seated=0"],
+    "limbs not recombined": [f"{DATA}.recombine=0", f"{DATA}.interpolate=0"],
+    "upright before a level camera": [f"{DATA}.tilt=0", f"{DATA}.looking_down=[0,0]", f"{DATA}.free_rotation=0"],
+    "one focal length": [f"{MODEL}.focal_range=[1,1]"],
+    "the table's bones": [f"{DATA}.proportions=0"],
+    "nobody hides another": [f"{DATA}.occlusion=0"],
     "2D without errors": [f"{_NOISE}.{name}=0" for name in ("jitter", "outliers", "swapped", "missing", "half")],
     "2D with twice the errors": [f"{_NOISE}.jitter=0.2", f"{_NOISE}.outliers=0.03"],
-    "a width of 1024": [f"{_S}.network.init_args.width=1024"],
+    "a width of 1024": [f"{MODEL}.network.init_args.width=1024"],
 }
 
 
@@ -61,10 +60,10 @@ def command(name: str, data: Data, out: Path, steps: int) -> list[str]:
     """Words after `mpose3d` that train a row."""
     return [
         *training(name, out, "lifter"),
-        f"{_T}.max_epochs=1",
-        f"{_D}.batches={steps}",
-        f"{_D}.motion_capture={data.motion_capture}",
-        f"{_S}.network.init_args.prior={data.prior}",
+        f"{TRAINER}.max_epochs=1",
+        f"{DATA}.batches={steps}",
+        f"{DATA}.motion_capture={data.motion_capture}",
+        f"{MODEL}.network.init_args.prior={data.prior}",
         *ROWS[name],
     ]
 
@@ -81,7 +80,10 @@ def run(name: str, data: Data, out: Path, steps: int) -> dict[str, dict[str, flo
 
 
 def measure(weights: Path, data: Data, place: Path, shared: Path) -> dict[str, dict[str, float]]:
-    """Figures of a lifter as users run it; what the commands wrote stays in `place`."""
+    """Figures of a lifter as users run it.
+
+    What the commands wrote stays in `place`, and the annotated 2D, which does not depend on the row, in `shared`.
+    """
     annotated, lifted, people = shared / "annotated.npz", place / "lifted.npz", place / "people"
     write_once(annotated, data.annotations)
     lift(str(annotated), out=str(lifted), layout="mupots", weights=str(weights), proportions=False)
@@ -116,9 +118,9 @@ def main() -> None:
     parser.add_argument("--images", type=Path, required=True, help="folder of TSn/img_NNNNNN.jpg")
     parser.add_argument("--motion_capture", type=Path, required=True, help="clips to learn from")
     parser.add_argument("--held_out", type=Path, required=True, help="clips for the scenes")
-    parser.add_argument("--prior", type=Path, default=Path("mpose3d/weights/prior.safetensors"))
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW", help=f"of {list(ROWS)}")
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--prior", type=Path, default=Path("mpose3d/weights/prior.safetensors"), help="Phi and Psi")
+    add_rows(parser, ROWS)
+    parser.add_argument("--steps", type=int, default=2000, help="of every row")
     parser.add_argument("--out", type=Path, default=Path("out/lifter_ablations"))
     given = vars(parser.parse_args())
     rows, steps, out = (given.pop(name) for name in ("rows", "steps", "out"))

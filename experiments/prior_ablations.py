@@ -14,37 +14,35 @@ import json
 import shlex
 from pathlib import Path
 
-from experiments.rows import folder, mpose3d, training
+from experiments.rows import DATA, MODEL, add_rows, folder, mpose3d, training
 from mpose3d.cli import plainly
 from mpose3d.visualise.pictures import curves, write_picture
 from mpose3d.visualise.tables import markdown_table
 
-_S, _D = "--model.init_args", "--data.init_args"
-
 #: name of a row -> what it changes; OCCUPANCY stands for the file of `mpose3d prior occupancy`
 ROWS: dict[str, list[str]] = {
     "as shipped": [],
-    "another seed": ["--seed_everything=1", f"{_S}.seed=1", f"{_D}.seed=1"],  # what chance does to a row
-    "artificial poses alone": [f"{_D}.artificial=1"],
-    "motion capture alone": [f"{_D}.artificial=0"],
-    "30 % artificial": [f"{_D}.artificial=0.3"],
-    "no self-intersecting pose": [f"{_D}.max_penetration=0"],
-    "artificial poses within the occupancy": [f"{_D}.max_penetration=0", f"{_D}.occupancy=OCCUPANCY"],
-    "limbs not recombined": [f"{_D}.recombine=0"],
-    "a tenth sits": [f"{_D}.seated=0.1"],
-    "embedding of 64": [f"{_S}.embedding=64"],
-    "embedding of 16": [f"{_S}.embedding=16"],
-    "no adversary": [f"{_S}.adversarial=0"],
-    "adversary at 1": [f"{_S}.adversarial=1"],
-    "plain GAN": [f"{_S}.adversary=logistic"],
-    "plain GAN with a gradient penalty": [f"{_S}.adversary=logistic", f"{_S}.gradient_penalty=0.1"],
-    "hinge with a gradient penalty": [f"{_S}.gradient_penalty=0.1"],
-    "spherical loss beside metres": [f"{_S}.spherical=3"],
-    "spherical loss in place of metres": [f"{_S}.spherical=3", f"{_S}.pose_cycle=0"],
-    "Disc as slow as Psi": [f"{_S}.discriminator_learning_rate=1.0e-3"],
-    "embedding cycle at 1": [f"{_S}.embedding_cycle=1"],
-    "no press towards the limits": [f"{_S}.limits=0"],
-    "no press against self-intersection": [f"{_S}.intersection=0"],
+    "another seed": ["--seed_everything=1", f"{MODEL}.seed=1", f"{DATA}.seed=1"],  # what chance does to a row
+    "artificial poses alone": [f"{DATA}.artificial=1"],
+    "motion capture alone": [f"{DATA}.artificial=0"],
+    "30 % artificial": [f"{DATA}.artificial=0.3"],
+    "no self-intersecting pose": [f"{DATA}.max_penetration=0"],
+    "artificial poses within the occupancy": [f"{DATA}.max_penetration=0", f"{DATA}.occupancy=OCCUPANCY"],
+    "limbs not recombined": [f"{DATA}.recombine=0"],
+    "a tenth sits": [f"{DATA}.seated=0.1"],
+    "embedding of 64": [f"{MODEL}.embedding=64"],
+    "embedding of 16": [f"{MODEL}.embedding=16"],
+    "no adversary": [f"{MODEL}.adversarial=0"],
+    "adversary at 1": [f"{MODEL}.adversarial=1"],
+    "plain GAN": [f"{MODEL}.adversary=logistic"],
+    "plain GAN with a gradient penalty": [f"{MODEL}.adversary=logistic", f"{MODEL}.gradient_penalty=0.1"],
+    "hinge with a gradient penalty": [f"{MODEL}.gradient_penalty=0.1"],
+    "spherical loss beside metres": [f"{MODEL}.spherical=3"],
+    "spherical loss in place of metres": [f"{MODEL}.spherical=3", f"{MODEL}.pose_cycle=0"],
+    "Disc as slow as Psi": [f"{MODEL}.discriminator_learning_rate=1.0e-3"],
+    "embedding cycle at 1": [f"{MODEL}.embedding_cycle=1"],
+    "no press towards the limits": [f"{MODEL}.limits=0"],
+    "no press against self-intersection": [f"{MODEL}.intersection=0"],
     "no averaged weights": ['--trainer.callbacks=[{"class_path": "NetworkFile"}]'],
 }
 
@@ -60,7 +58,7 @@ _COLUMNS = {
 def command(name: str, motion_capture: Path, out: Path, *extra: str) -> list[str]:
     """Words after `mpose3d` that train a row."""
     changes = [change.replace("OCCUPANCY", str(out / "occupancy.npz")) for change in ROWS[name]]
-    return [*training(name, out, "aae"), f"{_D}.motion_capture={motion_capture}", *extra, *changes]
+    return [*training(name, out, "aae"), f"{DATA}.motion_capture={motion_capture}", *extra, *changes]
 
 
 def run(name: str, motion_capture: Path, out: Path, extra: list[str]) -> dict[str, float]:
@@ -99,10 +97,9 @@ def validation_curves(out: Path, names: list[str]) -> dict[str, tuple[list[float
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--motion_capture", type=Path, required=True)
+    parser.add_argument("--motion_capture", type=Path, required=True, help="clips to learn from")
     parser.add_argument("--out", type=Path, default=Path("out/ablations"))
-    rows = f"of {', '.join(ROWS)}".replace("%", "%%")
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW", help=rows)
+    add_rows(parser, ROWS)
     parser.add_argument("--epochs", type=int, default=8, help="of 500 steps")
     arguments, extra = parser.parse_known_args()
     out = arguments.out

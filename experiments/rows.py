@@ -1,11 +1,16 @@
-"""Rows of a table: each trained by the command and measured once, in a folder of its own."""
+"""What the scripts share that train the rows of a table: each row by the command, and measured once.
+
+A row has a folder below `--out`, called after it. What is there already is not done again, so a table that was
+interrupted goes on where it stopped.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +18,16 @@ from mpose3d.evaluation.mupots import score_mupots
 from mpose3d.files import whole_or_none
 
 HERE = Path(__file__).parent
+
+#: what overrides of a config begin with
+MODEL, DATA, TRAINER = "--model.init_args", "--data.init_args", "--trainer"
+
+
+def add_rows(parser: argparse.ArgumentParser, rows: Iterable[str]) -> None:
+    """The flag `--rows`, by default all of them."""
+    names = list(rows)
+    told = f"of {names}".replace("%", "%%")  # argparse fills in what a % announces
+    parser.add_argument("--rows", nargs="+", choices=names, default=names, metavar="ROW", help=told)
 
 
 def folder(name: str) -> str:
