@@ -42,7 +42,8 @@ def write_table(out: Path | None, name: str, rows: list[dict[str, Any]], content
         return
     out = Path(out)
     with whole_or_none(out / f"{name}.csv") as unfinished, unfinished.open("w", newline="") as handle:
-        writer = csv.DictWriter(handle, list(rows[0]))
+        # a sequence in which nobody was found lacks the columns of joints
+        writer = csv.DictWriter(handle, list(dict.fromkeys(column for row in rows for column in row)))
         writer.writeheader()
         writer.writerows({key: "" if _undefined(value) else value for key, value in row.items()} for row in rows)
     with whole_or_none(out / f"{name}.json") as unfinished:

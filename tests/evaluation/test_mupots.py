@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -49,6 +50,14 @@ class TestMupots:
         )
         assert json.loads((tmp_path / "mupots_matched.json").read_text())["people"]["pmpjpe"] is None
         assert (tmp_path / "mupots_matched.csv").read_text().splitlines()[-1].startswith("mean,12,22,0,,,")
+
+    def test_nobody_found_in_the_first_sequence(self, mupots, tmp_path: Path) -> None:
+        root, arrays = mupots
+        missed = {key: array[:0] if key.startswith("TS3") else array for key, array in arrays.items()}
+        evaluate_mupots(root, save(tmp_path / "p.npz", missed), "matched", out=tmp_path)
+        first, second, _ = csv.DictReader((tmp_path / "mupots_matched.csv").read_text().splitlines())
+        assert first["found"] == "0" and first["mpjpe_r_wrist"] == ""
+        assert float(second["mpjpe_r_wrist"]) == pytest.approx(0, abs=1e-3)
 
     def test_a_folder_of_infer_equals_the_npz_of_15_joints(self, mupots, tmp_path: Path) -> None:
         root, arrays = mupots
