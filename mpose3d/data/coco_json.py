@@ -20,14 +20,16 @@ def read_annotations(path: Path | str) -> dict:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not such a file, or an annotation of an image that is not listed.
+        ValueError: not such a file, an annotation of an image that is not listed, NaN.
     """
     path = Path(path)
     with reading(path, "COCO keypoints JSON"):
         content = json.loads(path.read_text())
         images, _ = _ids(content["images"]), _ids(content["categories"])
         for image in content["images"]:
-            _needs(image, _IMAGE, f"image {image['id']}")
+            what = f"image {image['id']}"
+            _needs(image, _IMAGE, what)
+            _check_numbers([image["width"], image["height"]], what)
         for person in content["annotations"]:
             what = f"annotation {person['id']}"
             _needs(person, _PERSON, what)
@@ -35,6 +37,7 @@ def read_annotations(path: Path | str) -> dict:
                 raise ValueError(f"{what} belongs to image {person['image_id']}, which is not listed")
             if len(person["keypoints"]) != 3 * len(COCO_17) or len(person["bbox"]) != 4:
                 raise ValueError(f"{what} has not {len(COCO_17)} keypoints and a box")
+            _check_numbers([*person["keypoints"], *person["bbox"], person["num_keypoints"], person["area"]], what)
     return content
 
 
@@ -68,9 +71,7 @@ def read_results(path: Path | str, annotations: dict) -> list[dict]:
                 raise ValueError(
                     f"{what} has {len(person['keypoints'])} numbers as keypoints, expected {len(COCO_17)} x (x, y, v)"
                 )
-            numbers = [*person["keypoints"], person["score"]]
-            if not all(isinstance(value, int | float) and math.isfinite(value) for value in numbers):
-                raise ValueError(f"{what} holds what is no finite number")
+            _check_numbers([*person["keypoints"], person["score"]], what)
     return people
 
 
@@ -82,3 +83,8 @@ def _needs(entry: dict, fields: set[str], what: str) -> None:
     lacking = fields - entry.keys()
     if lacking:
         raise ValueError(f"{what} has no {', '.join(sorted(lacking))}")
+
+
+def _check_numbers(values: Iterable, what: str) -> None:
+    if not all(isinstance(value, int | float) and math.isfinite(value) for value in values):
+        raise ValueError(f"{what} holds what is no finite number")

@@ -51,6 +51,11 @@ def _changed(entries: str, change: dict) -> dict:
         (_changed("annotations", {"image_id": 3}), "annotation 7 belongs to image 3, which is not listed"),
         (_changed("annotations", {"keypoints": [1, 2, 2]}), "annotation 7 has not 17 keypoints and a box"),
         (_changed("annotations", {"bbox": []}), "annotation 7 has not 17 keypoints and a box"),
+        (_changed("annotations", {"bbox": [None] * 4}), "annotation 7 holds what is no finite number"),
+        (_changed("annotations", {"keypoints": ["1"] * 51}), "annotation 7 holds what is no finite number"),
+        (_changed("annotations", {"keypoints": [math.nan] * 51}), "annotation 7 holds what is no finite number"),
+        (_changed("annotations", {"num_keypoints": "17"}), "annotation 7 holds what is no finite number"),
+        (_changed("images", {"height": "48"}), "image 1 holds what is no finite number"),
     ],
 )
 def test_other_annotations(tmp_path: Path, content: object, message: str) -> None:
