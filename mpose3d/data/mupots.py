@@ -124,6 +124,8 @@ def _read_cells(path: Path, variable: str) -> np.ndarray:
         raise ValueError(f"{path}: {variable} is {cells.dtype} of shape {cells.shape}, expected frames x people cells")
     unpacked = np.empty(cells.shape, dtype=object)
     for at, cell in np.ndenumerate(cells):
+        if cell.dtype.names and cell.size != 1:
+            raise ValueError(f"{path}: a cell of {variable} holds {cell.size} structs, expected 1")
         unpacked[at] = {name: cell[name].item() for name in cell.dtype.names} if cell.dtype.names else cell
     return unpacked
 

@@ -85,7 +85,20 @@ def read_sequence(path: Path | str) -> ThreeDPWSequence:
     if not isinstance(content, dict) or not fields <= content.keys():
         missing = ", ".join(sorted(fields - content.keys())) if isinstance(content, dict) else "a dict"
         raise ValueError(f"{path}: not a 3DPW sequence, it lacks {missing}")
-    people, frames = len(content["poses"]), len(content["cam_poses"])
+    try:
+        people, frames = len(content["poses"]), len(content["cam_poses"])
+        cam_poses = torch.from_numpy(np.asarray(content["cam_poses"], dtype=np.float64).reshape(frames, 4, 4)).clone()
+        intrinsics = torch.from_numpy(np.asarray(content["cam_intrinsics"], dtype=np.float64).reshape(3, 3))
+        shapes = np.stack([np.ravel(actor)[:10] for actor in content["betas"]]).astype(np.float64)
+        betas = torch.from_numpy(shapes.reshape(people, 10))
+        genders = tuple(map(str, content["genders"]))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: poses, camera, betas or genders of another shape ({error})") from error
+    if len(genders) != people:
+        raise ValueError(f"{path}: {len(genders)} genders of {people} actors")
+    if not all(values.isfinite().all() for values in (cam_poses, intrinsics, betas)):
+        raise ValueError(f"{path}: NaN or infinite values in the camera or in betas")
+    cam_poses[:, :3, 3] *= 1000
 
     def field(name: str, *shape: int) -> Tensor:
         """Per actor (F, ...) -> (F, P, ...)."""
@@ -98,22 +111,13 @@ def read_sequence(path: Path | str) -> ThreeDPWSequence:
             raise ValueError(f"{path}: NaN or infinite values in {name}")
         return torch.from_numpy(stacked)
 
-    try:
-        cam_poses = torch.from_numpy(np.asarray(content["cam_poses"], dtype=np.float64).reshape(frames, 4, 4)).clone()
-        intrinsics = torch.from_numpy(np.asarray(content["cam_intrinsics"], dtype=np.float64).reshape(3, 3))
-        betas = torch.from_numpy(np.stack([np.ravel(actor)[:10] for actor in content["betas"]]).astype(np.float64))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: camera or betas of another shape ({error})") from error
-    if not all(values.isfinite().all() for values in (cam_poses, intrinsics, betas)):
-        raise ValueError(f"{path}: NaN or infinite values in the camera or in betas")
-    cam_poses[:, :3, 3] *= 1000
     return ThreeDPWSequence(
         name=path.stem,
         joint_positions=1000 * field("jointPositions", 24, 3),
         poses=field("poses", 72),
         betas=betas,
         trans=1000 * field("trans", 3),
-        genders=tuple(map(str, content["genders"])),
+        genders=genders,
         # stored as 3 rows (x, y, confidence) per frame
         poses2d=field("poses2d", 3, 18).mT,
         cam_poses=cam_poses,

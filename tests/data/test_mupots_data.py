@@ -70,6 +70,13 @@ def _other_fields(path: Path) -> None:
     scipy.io.savemat(path, {"annotations": people})
 
 
+def _two_structs(path: Path) -> None:
+    people = cells(path)
+    one = np.array([(2.0,)], dtype=[("isValidFrame", object)])
+    people[1, 0] = np.concatenate([one, one])
+    scipy.io.savemat(path, {"annotations": people})
+
+
 def _change(path: Path, field: str, value: np.ndarray) -> None:
     people = cells(path)
     people[1, 0][field] = value
@@ -92,6 +99,7 @@ def _nan(path: Path) -> None:
         (_other_variable, "has poses, expected annotations"),
         (_no_cells, "expected frames x people cells"),
         (_other_fields, "an annotation has annot2, isValidFrame, expected annot2, annot3, univ_annot3, isValidFrame"),
+        (_two_structs, "a cell of annotations holds 2 structs, expected 1"),
         (_other_joints, r"annot3 has shape \(3, 15\), expected \(3, 17\)"),
         (_nan, "univ_annot3 of frame 1, person 0 is NaN"),
     ],

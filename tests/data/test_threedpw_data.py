@@ -90,7 +90,12 @@ def _without(name: str):
         (lambda content: [content], "not a 3DPW sequence"),
         (lambda content: content | {"poses": [np.zeros((3, 69))] * 2}, "poses is not 2 actors in 3 frames"),
         (lambda content: content | {"trans": [np.full((3, 3), np.nan)] * 2}, "NaN or infinite values in trans"),
-        (lambda content: content | {"cam_poses": np.zeros((3, 3, 3))}, "camera or betas of another shape"),
+        (lambda content: content | {"cam_poses": np.zeros((3, 3, 3))}, "camera, betas or genders of another shape"),
+        (lambda content: content | {"betas": [np.zeros(8)] * 2}, "betas or genders of another shape"),
+        (lambda content: content | {"betas": [np.zeros(10)]}, "betas or genders of another shape"),
+        (lambda content: content | {"genders": ["m"]}, "1 genders of 2 actors"),
+        (lambda content: content | {"genders": None}, "genders of another shape"),
+        (lambda content: content | {"poses": None}, "poses, camera, betas or genders of another shape"),
     ],
 )
 def test_malformed_content(tmp_path: Path, change, message: str) -> None:
