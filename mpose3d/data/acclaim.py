@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from mpose3d.files import reading
+
 _ROOT_ORDER = ["TX", "TY", "TZ", "RX", "RY", "RZ"]
 
 
@@ -22,14 +24,10 @@ def read_amc(path: Path) -> dict[str, np.ndarray]:
     skeleton = path.with_name(path.stem.split("_")[0] + ".asf")
     if not skeleton.is_file():
         raise FileNotFoundError(f"{path}: its skeleton {skeleton.name} is not beside it")
-    try:
+    with reading(skeleton, "an Acclaim skeleton"):
         bones, parents, unit = _read_asf(skeleton)
-    except (KeyError, ValueError, IndexError) as error:
-        raise ValueError(f"{skeleton}: malformed skeleton ({error})") from error
-    try:
+    with reading(path, "a motion of its skeleton, truncated?"):
         positions = _positions(bones, parents, _read_motion(path, bones))
-    except (KeyError, ValueError, IndexError) as error:
-        raise ValueError(f"{path}: malformed or truncated motion ({error})") from error
     return {name: points * unit for name, points in positions.items()}
 
 
