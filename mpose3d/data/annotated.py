@@ -22,12 +22,12 @@ S = TypeVar("S")
 
 
 def choose(wanted: Sequence[str] | None, available: Mapping[str, Path], root: Path | str) -> dict[str, Path]:
-    """Those of the sequences below `root` that are wanted, in that order; None wants all.
+    """Those of the sequences below `root` that are wanted, in that order; None, or no name, wants all.
 
     Raises:
         FileNotFoundError: one is not there.
     """
-    names = list(available) if wanted is None else wanted
+    names = wanted or list(available)
     missing = [name for name in names if name not in available]
     if missing:
         raise FileNotFoundError(f"{root}: no annotation of {', '.join(missing)}, only of {', '.join(available)}")

@@ -209,9 +209,8 @@ class MupotsDataModule(AnnotatedDataModule):
         """
         if self.dataset is not None:
             return
-        folders = choose(
-            self.sequences or None, {folder.name: folder for folder in find_sequences(self.root)}, self.root
-        )
+        available = {folder.name: folder for folder in find_sequences(self.root)}
+        folders = choose(self.sequences, available, self.root)
         places = {name: Path(self.images) / name for name in folders} if self.images else folders
         pictures = {name: find_pictures(place) for name, place in places.items()}
         missing = [name for name in folders if not pictures[name]]

@@ -201,7 +201,7 @@ class ThreeDPWDataModule(AnnotatedDataModule):
         if self.dataset is not None:
             return
         files = {path.stem: path for path in find_sequences(self.root, self.split)}
-        chosen = choose(self.sequences or None, files, f"{self.root}, split {self.split!r} of 3DPW")
+        chosen = choose(self.sequences, files, f"{self.root}, split {self.split!r} of 3DPW")
         sequences = [read_sequence(file) for file in chosen.values()]
         pictures = [find_pictures(self.root, sequence) for sequence in sequences]
         self.dataset = ThreeDPWFrames(sequences, pictures, self.image_size)

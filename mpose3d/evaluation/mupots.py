@@ -87,7 +87,7 @@ def score_mupots(
         ValueError: files that are broken, of another format, or hold NaN.
     """
     folders = {folder.name: folder for folder in mupots.find_sequences(annotations)}
-    chosen = choose(sequences or None, folders, annotations)
+    chosen = choose(sequences, folders, annotations)
     metric = Mupots3D(tuple(chosen), mode)
     truth = {name: mupots.read_sequence(folder) for name, folder in chosen.items()}
     people = read_mupots_people(predictions, {name: len(sequence.valid) for name, sequence in truth.items()})

@@ -63,6 +63,12 @@ class TestThreeDPW:
         assert results[0]["all"]["pmpjpe"] == pytest.approx(0, abs=1e-3) and results[0]["all"]["mpjpe"] > 100
         assert "jointPositions" in capsys.readouterr().out
 
+    def test_no_sequence_named_is_every_sequence(self, threedpw, tmp_path: Path) -> None:
+        root, metres = threedpw
+        npz = save(tmp_path / "p.npz", {"downtown_arguing_00/mm": 1000 * metres})
+        evaluate_3dpw(root, npz, sequences=[], out=tmp_path)
+        assert json.loads((tmp_path / "3dpw_challenge.json").read_text())["people"]["found"] == 10
+
     def test_infer_folder_by_14_joints(self, threedpw, tmp_path: Path, monkeypatch) -> None:
         root, metres = threedpw
         smpl = torch.from_numpy(1000 * metres)
