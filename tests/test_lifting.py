@@ -290,7 +290,7 @@ class TestCommand:
             "joints_px": (15, 2), "joints_mm": (15, 3), "root_px": (2,), "score": (), "embedding": (32,),
         }  # fmt: skip
         np.testing.assert_allclose(person["root_px"], joints[1, PELVIS], atol=0.02)
-        assert read_picture_people(out / "nobody.json").px.shape == (0, 15, 2)
+        assert read_picture_people(out / "nobody.json", (640, 480)).px.shape == (0, 15, 2)
 
     def test_unsure_joints_are_left_out_and_scores_are_those_of_who_is_lifted(self, lifter, tmp_path: Path):
         joints = np.concatenate([people(3).numpy(), np.full((3, 15, 1), 0.8)], axis=2)

@@ -26,20 +26,14 @@ _NPZ_KEY = re.compile(r"(TS\d+)_img_(\d+)/(px|mm)")
 
 
 class PicturePeople(NamedTuple):
-    """People of one picture, joints of `SKELETON`; `px` in pixels of a picture of `size`.
+    """People of one picture, joints of `SKELETON`; `px` in pixels of the annotated picture.
 
     Absent joints have `visible` False and any `px`. `mm` is in camera space; None where the file has none.
     """
 
-    size: tuple[int, int]
     px: Float[Tensor, "p 15 2"]
     visible: Bool[Tensor, "p 15"]
     mm: Float[Tensor, "p 15 3"] | None
-
-    def scaled_px(self, size: tuple[int, int]) -> Float[Tensor, "p 15 2"]:
-        """Pixels of the same picture at another size."""
-        scale = torch.tensor(size, dtype=self.px.dtype) / torch.tensor(self.size, dtype=self.px.dtype)
-        return (self.px + 0.5) * scale - 0.5
 
 
 class SequencePeople(NamedTuple):
@@ -51,12 +45,16 @@ class SequencePeople(NamedTuple):
     predicted: Bool[Tensor, " f"]
 
 
-def read_picture_people(path: Path | str) -> PicturePeople:
+def read_picture_people(path: Path | str, annotated_size: tuple[int, int]) -> PicturePeople:
     """One JSON file of `mpose3d infer` (docs/evaluation.md); a joint that is null in `joints_px` is absent.
+
+    Args:
+        path: the file.
+        annotated_size: (width, height) of the annotated picture. `infer` may have read a copy of another size.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: another format, another number of joints, NaN.
+        ValueError: another format, another number of joints, NaN, a picture of other proportions.
     """
     path = Path(path)
     with reading(path, "the JSON of `mpose3d infer`"):
@@ -79,17 +77,21 @@ def read_picture_people(path: Path | str) -> PicturePeople:
         raise ValueError(f"{path}: joints_mm of shape {mm.shape[1:]}, expected ({joints}, 3)")
     if min(width, height) <= 0:
         raise ValueError(f"{path}: size is {size}, expected [width, height] in pixels")
+    wide, tall = width * annotated_size[1], height * annotated_size[0]
+    if abs(wide - tall) > 0.02 * tall:
+        annotated = " x ".join(map(str, annotated_size))
+        raise ValueError(f"{path}: a picture of {width} x {height} is no copy of the annotated one, {annotated}")
     if not (np.isfinite(px).all() and np.isfinite(mm).all()):
         raise ValueError(f"{path}: holds NaN or infinite joints")
+    px = (px.reshape(-1, joints, 2) + 0.5) * (np.array(annotated_size) / (width, height)) - 0.5
     return PicturePeople(
-        (width, height),
-        torch.from_numpy(px.reshape(-1, joints, 2)),
+        torch.from_numpy(px),
         torch.tensor(visible, dtype=torch.bool).reshape(-1, joints),
         torch.from_numpy(mm.reshape(-1, joints, 3)) if with_mm else None,
     )
 
 
-def read_frames(folder: Path, like: str) -> Iterator[tuple[int, Path, PicturePeople]]:
+def read_frames(folder: Path, like: str, annotated_size: tuple[int, int]) -> Iterator[tuple[int, Path, PicturePeople]]:
     """(frame, file, people) of each JSON file that `mpose3d infer` wrote for the pictures of a sequence, by name.
 
     Files of the teacher's own people (NAME.teacher.json) are skipped.
@@ -97,6 +99,7 @@ def read_frames(folder: Path, like: str) -> Iterator[tuple[int, Path, PicturePeo
     Args:
         folder: holds the files.
         like: the name of frame 0, without suffix: "img_000000".
+        annotated_size: (width, height) of the annotated pictures.
 
     Raises:
         ValueError: a file name without a number, a person without `joints_mm`, or an error of `read_picture_people`.
@@ -108,7 +111,7 @@ def read_frames(folder: Path, like: str) -> Iterator[tuple[int, Path, PicturePeo
         number = path.stem.removeprefix(prefix)
         if not number.isdecimal():
             raise ValueError(f"{path}: expected a name like {like}.json")
-        people = read_picture_people(path)
+        people = read_picture_people(path, annotated_size)
         if people.mm is None:
             raise ValueError(f"{path}: somebody has no joints_mm")
         yield int(number), path, people
@@ -151,14 +154,10 @@ _Frames = dict[int, tuple[Tensor, Tensor]]
 
 
 def _read_mupots_folder(folder: Path, name: str) -> _Frames:
-    width, height = official_size(name)
-    frames = {}
-    for frame, path, people in read_frames(folder, like="img_000000"):
-        if abs(people.size[0] * height / (people.size[1] * width) - 1) > 0.02:
-            raise ValueError(f"{path}: a picture of size {people.size} is not of {name}, which is {width} x {height}")
-        px = people.scaled_px((width, height))
-        frames[frame] = (_with_mupots_neck(px, people.visible), _with_mupots_neck(people.mm))
-    return frames
+    return {
+        frame: (_with_mupots_neck(people.px, people.visible), _with_mupots_neck(people.mm))
+        for frame, _, people in read_frames(folder, "img_000000", official_size(name))
+    }
 
 
 def _read_mupots_npz(path: Path) -> dict[str, _Frames]:

@@ -118,9 +118,7 @@ def _common_pictures(annotations: Path, predictions: Path) -> Iterable[_Picture]
         student = Path(predictions) / name
         files = [student.with_suffix(".teacher.json"), student]
         if all(file.is_file() for file in files):
-            people = (read_picture_people(file) for file in files)
-            scaled = (p._replace(px=p.scaled_px(size), size=size) for p in people)
-            yield points, visible, *scaled
+            yield points, visible, *(read_picture_people(file, size) for file in files)
 
 
 def _annotated_pictures(annotations: Path) -> Iterable[tuple[str, tuple[int, int], Tensor, Tensor]]:

@@ -106,13 +106,13 @@ def _assigned_lsp14(
     # 3DPW's principal point is the middle of the picture
     size = tuple(round(2 * side) for side in sequence.cam_intrinsics[:2, 2].tolist())
     annotated, visible = COCO_18.to_skeleton(sequence.poses2d[..., :2], sequence.poses2d[..., 2] > 0)
-    pictures = list(read_frames(folder, like="image_00000"))
+    pictures = list(read_frames(folder, "image_00000", size))
     if not pictures:
         raise FileNotFoundError(f"{folder}: no image_*.json, yet the annotation of {sequence.name} is given")
     for frame, file, picture in pictures:
         if frame >= frames:
             raise ValueError(f"{file}: {sequence.name} has {frames} frames")
-        matching = assign_people(annotated[frame], visible[frame], picture.scaled_px(size), picture.visible)
+        matching = assign_people(annotated[frame], visible[frame], picture.px, picture.visible)
         found[frame] = matching >= 0
         poses[frame, found[frame]] = LSP_14.from_skeleton(picture.mm[matching[found[frame]]])[0]
     return poses, found

@@ -77,6 +77,13 @@ class TestTeacherAgainstStudent:
         with pytest.raises(ValueError, match="image 7 has no width"):
             compare_2d(tmp_path / "coco.json", tmp_path / "people")
 
+    def test_people_of_another_picture_are_refused(self, folders) -> None:
+        root, predictions = folders
+        file = predictions / "TS3" / "img_000004.teacher.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"size": [640, 480]}))
+        with pytest.raises(ValueError, match=r"img_000004\.teacher\.json: a picture of 640 x 480 is no copy"):
+            compare_2d(root, predictions)
+
     def test_no_common_picture_is_an_error(self, folders, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError, match="no picture"):
             compare_2d(folders[0], tmp_path / "empty")

@@ -170,7 +170,7 @@ class TestMupots:
         good = json.loads((out / "TS3" / "img_000000.json").read_text())
         person = good["people"][0]
         for change, message in (
-            ({"size": [640, 480]}, "is not of TS3"),
+            ({"size": [640, 480]}, "640 x 480 is no copy of the annotated one, 2048 x 2048"),
             ({"people": [{**person, "joints_px": person["joints_px"][:14]}]}, "14 joints"),
             ({"people": [{**person, "joints_mm": [[float("nan")] * 3] * 15}]}, "NaN"),
             ({"people": [{"joints_px": person["joints_px"]}]}, "no joints_mm"),
