@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -122,7 +122,10 @@ def _common_pictures(annotations: Path, predictions: Path) -> Iterable[_Picture]
 
 
 def _annotated_pictures(annotations: Path) -> Iterable[tuple[str, tuple[int, int], Tensor, Tensor]]:
-    """(path of the prediction below its folder, size, joints (P, 15, 2), visible (P, 15)) of every picture."""
+    """(path of the prediction below its folder, size, joints (P, 15, 2), visible (P, 15)) of every picture.
+
+    COCO's pictures are found by their names, and by their folders too where several have the same name.
+    """
     if annotations.is_dir():
         for folder in mupots.find_sequences(annotations):
             sequence = mupots.read_sequence(folder)
@@ -135,11 +138,14 @@ def _annotated_pictures(annotations: Path) -> Iterable[tuple[str, tuple[int, int
     of_image: dict[int, list] = defaultdict(list)
     for person in content["annotations"]:
         of_image[person["image_id"]].append(person["keypoints"])
+    names = Counter(Path(image["file_name"]).stem for image in content["images"])
     for image in content["images"]:
+        place = Path(image["file_name"]).with_suffix(".json")
         keypoints = torch.tensor(of_image[image["id"]], dtype=torch.float64).reshape(-1, len(COCO_17), 3)
         keypoints = keypoints[(keypoints[..., 2] > 0).any(dim=1)]
         points, visible = COCO_17.to_skeleton(keypoints[..., :2], keypoints[..., 2] > 0)
-        yield f"{Path(image['file_name']).stem}.json", (image["width"], image["height"]), points, visible
+        name = str(place) if names[place.stem] > 1 else place.name
+        yield name, (image["width"], image["height"]), points, visible
 
 
 def _assign(points: Tensor, visible: Tensor, people: PicturePeople) -> tuple[Tensor, Tensor, Tensor]:

@@ -77,6 +77,23 @@ class TestTeacherAgainstStudent:
         with pytest.raises(ValueError, match="image 7 has no width"):
             compare_2d(tmp_path / "coco.json", tmp_path / "people")
 
+    def test_coco_pictures_of_one_name_in_two_folders(self, tmp_path: Path) -> None:
+        people = [coco_person(i, i, (20 + 50 * i, 30, 80, 100)) for i in (1, 2)]
+        sizes = {"width": 400, "height": 200}
+        images = [{"id": i, "file_name": f"{folder}/0.jpg", **sizes} for i, folder in ((1, "one"), (2, "two"))]
+        content = {"images": images, "annotations": people, "categories": [{"id": 1}]}
+        (tmp_path / "coco.json").write_text(json.dumps(content))
+        for person, folder in zip(people, ("one", "two"), strict=True):
+            keypoints = torch.tensor(person["keypoints"]).reshape(1, 17, 3)
+            points, visible = COCO_17.to_skeleton(keypoints[..., :2].double(), keypoints[..., 2] > 0)
+            points[~visible] = torch.nan
+            for name in ("0.json", "0.teacher.json"):
+                write_people(tmp_path / "people" / folder / name, points.numpy(), None, (400, 200))
+        compare_2d(tmp_path / "coco.json", tmp_path / "people", out=tmp_path)
+        content = json.loads((tmp_path / "2d.json").read_text())
+        assert content["pictures"] == 2 and content["student"]["found"] == 2
+        assert content["student"]["mpjpe_2d"] == pytest.approx(0, abs=1e-4)
+
     def test_people_of_another_picture_are_refused(self, folders) -> None:
         root, predictions = folders
         file = predictions / "TS3" / "img_000004.teacher.json"
