@@ -65,14 +65,14 @@ def read_picture_people(path: Path | str, annotated_size: tuple[int, int]) -> Pi
         with_mm = all("joints_mm" in person for person in people)
         joints_px = [[joint or (0.0, 0.0) for joint in person["joints_px"]] for person in people]
         visible = [[joint is not None for joint in person["joints_px"]] for person in people]
-        # an empty list has no joints to count
-        px = np.array(joints_px, dtype=np.float64).reshape(len(people), -1 if people else len(SKELETON), 2)
+        px = np.array(joints_px, dtype=np.float64)
         mm = np.array([person["joints_mm"] for person in people] if with_mm else [], dtype=np.float64)
     joints = len(SKELETON)
     if list(names) != list(SKELETON.names):
         raise ValueError(f"{path}: joints {names}, expected {list(SKELETON.names)}")
-    if people and px.shape[1] != joints:
-        raise ValueError(f"{path}: people of {px.shape[1]} joints, expected {joints}")
+    # an empty list has no joints to count
+    if people and px.shape[1:] != (joints, 2):
+        raise ValueError(f"{path}: joints_px of shape {px.shape[1:]}, expected ({joints}, 2)")
     if people and with_mm and mm.shape[1:] != (joints, 3):
         raise ValueError(f"{path}: joints_mm of shape {mm.shape[1:]}, expected ({joints}, 3)")
     if min(width, height) <= 0:

@@ -171,7 +171,14 @@ class TestMupots:
         person = good["people"][0]
         for change, message in (
             ({"size": [640, 480]}, "640 x 480 is no copy of the annotated one, 2048 x 2048"),
-            ({"people": [{**person, "joints_px": person["joints_px"][:14]}]}, "14 joints"),
+            (
+                {"people": [{**person, "joints_px": person["joints_px"][:14]}]},
+                r"joints_px of shape \(14, 2\), expected",
+            ),
+            (
+                {"people": [{**person, "joints_px": [[1, 2, 3]] * 10}]},
+                r"joints_px of shape \(10, 3\), expected \(15, 2\)",
+            ),
             ({"people": [{**person, "joints_mm": [[float("nan")] * 3] * 15}]}, "NaN"),
             ({"people": [{"joints_px": person["joints_px"]}]}, "no joints_mm"),
             ({"skeleton": {"names": ["nose"]}}, "expected"),
