@@ -140,7 +140,10 @@ def members(shard: Path) -> list[Member]:
 def _index(path: Path, written: int) -> dict[str, list[Member]]:
     with reading(path, "an index of tar files: pack the folder again"):
         content = json.loads(path.read_text())
-        return {name: [Member(*member) for member in found] for name, found in content["shards"].items()}
+        return {
+            shard: [Member(name, int(offset), int(size)) for name, offset, size in found]
+            for shard, found in content["shards"].items()
+        }
 
 
 def read_member(shard: Path, offset: int, size: int) -> bytes:

@@ -128,9 +128,10 @@ def test_damaged_shards_name_themselves(folder, tmp_path):
     with pytest.raises(ValueError, match=r"000000\.tar: 5,000 bytes, .* by .*shards\.json: copied in part"):
         find_photographs([packed])
     shard.write_bytes(content)
-    (packed / "shards.json").write_text(json.dumps({"version": 1}))
-    with pytest.raises(ValueError, match=r"shards\.json: not an index of tar files: pack the folder again"):
-        find_photographs([packed])
+    for index in ({"version": 1}, {"shards": {"000000.tar": [["a.jpg", None, 3]]}}):
+        (packed / "shards.json").write_text(json.dumps(index))
+        with pytest.raises(ValueError, match=r"shards\.json: not an index of tar files: pack the folder again"):
+            find_photographs([packed])
     (packed / "shards.json").unlink()
     shard.write_bytes(b"not a tar file" * 100)
     with pytest.raises(ValueError, match=r"000000\.tar: not a readable tar file"):
