@@ -162,7 +162,7 @@ def _read(path: str) -> list[dict[str, str]]:
         return []
     with open(path, newline="") as file:
         whole = file.read().rpartition("\n")[0]
-    return [row for row in csv.DictReader(whole.splitlines()) if row.get("step", "").isdigit()]
+    return [row for row in csv.DictReader(whole.splitlines()) if (row.get("step") or "").isdigit()]
 
 
 def _write(path: str, rows: Iterable[Mapping[str, str]], columns: list[str]) -> None:

@@ -158,10 +158,10 @@ def executable(path: Path, script: str) -> None:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="SLURM runs on Linux")
 def test_a_row_that_a_kill_tore_is_dropped_and_so_is_one_without_a_step(tmp_path):
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "metrics.csv").write_text("step,train/loss\n0,1.5\n,0.7\n1,0.25\n2,0.1")
+    (tmp_path / "run" / "metrics.csv").write_text("train/loss,step\n1.5,0\n0.7,\n0.6\n0.25,1\n0.1,2")
     log = RunLog(str(tmp_path))
     log.keep_before(9)
-    assert (tmp_path / "run" / "metrics.csv").read_text().split() == ["step,train/loss", "0,1.5", "1,0.25"]
+    assert (tmp_path / "run" / "metrics.csv").read_text().split() == ["train/loss,step", "1.5,0", "0.25,1"]
 
 
 def test_a_log_takes_the_arguments_of_lightnings(tmp_path):
