@@ -173,8 +173,7 @@ def read_picture(path: Path | str, content: bytes | None = None) -> Picture:
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such image") from None
     except Exception as error:  # Pillow raises many kinds on damaged files: SyntaxError, struct.error, EOFError, ...
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise ValueError(f"{path}: not a readable image ({reason})") from error
+        raise _unreadable(path, error) from error
     return Picture(image, factor, (height, width) if orientation >= 5 else (width, height), focal_ratio)
 
 
@@ -197,7 +196,12 @@ def check_header(path: Path) -> None:
     except Image.DecompressionBombError:
         pass  # large, but an image
     except Exception as error:  # Pillow raises many kinds on damaged files
-        raise ValueError(f"{path}: not a readable image") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path | str, error: Exception) -> ValueError:
+    reason = str(error).partition("\n")[0] or type(error).__name__
+    return ValueError(f"{path}: not a readable image ({reason})")
 
 
 def from_reduced(matrix: np.ndarray, factor: int) -> np.ndarray:

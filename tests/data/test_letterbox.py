@@ -17,6 +17,7 @@ from PIL import Image
 from mpose3d.data.letterbox import (
     Letterbox,
     Picture,
+    check_header,
     from_reduced,
     letterbox,
     read_picture,
@@ -214,6 +215,12 @@ def test_damaged_files_are_named(tmp_path: Path, name: str, damage) -> None:
     with pytest.raises(ValueError, match="not a readable image") as raised:
         read_picture(path)
     assert str(path) in str(raised.value) and "\n" not in str(raised.value)
+
+
+def test_a_header_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+    (tmp_path / "link.jpg").symlink_to(tmp_path / "gone.jpg")
+    with pytest.raises(ValueError, match=r"link\.jpg: not a readable image \(.*No such file"):
+        check_header(tmp_path / "link.jpg")
 
 
 def test_absent_and_deep_pictures(tmp_path: Path) -> None:
