@@ -20,7 +20,6 @@ from mpose3d.geometry.camera import Camera
 from mpose3d.geometry.extent import spread
 from mpose3d.lifting import lift_people, read_lifter
 from mpose3d.networks.keypoint_lifter import REFINE, KeypointLifter
-from mpose3d.people import FOCAL_RATIO
 from mpose3d.skeleton import COCO_17
 from mpose3d.visualise.tables import print_table
 
@@ -36,7 +35,7 @@ _SMALLEST = 20.0
 def whole_people(annotations: Path) -> tuple[Tensor, list[Camera]]:
     """Joints (P, 17, 2) of people all of whose limbs are annotated, faces as they are, and who sees each."""
     content = read_annotations(annotations)
-    cameras = {i["id"]: Camera.for_image(i["width"], i["height"], FOCAL_RATIO) for i in content["images"]}
+    cameras = {i["id"]: Camera.for_image(i["width"], i["height"]) for i in content["images"]}
     joints, seen_by = [], []
     for person in content["annotations"]:
         keypoints = torch.tensor(person["keypoints"], dtype=torch.float64).reshape(-1, 3)

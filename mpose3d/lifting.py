@@ -18,12 +18,12 @@ from torch.nn.utils.rnn import pad_sequence
 from mpose3d import assets
 from mpose3d.data.keypoints import PictureKeypoints, read_keypoints, with_sizes
 from mpose3d.files import whole_or_none
-from mpose3d.geometry.camera import Camera
+from mpose3d.geometry.camera import FOCAL_RATIO, Camera
 from mpose3d.geometry.extent import bounding_box
 from mpose3d.networks.backends import known_device
 from mpose3d.networks.cross_modal import CrossModalNetwork
 from mpose3d.networks.keypoint_lifter import FEWEST_JOINTS, REFINE, KeypointLifter, count_joints, enough_joints
-from mpose3d.people import FOCAL_RATIO, PhotographPeople, check_focal_ratio, write_people
+from mpose3d.people import PhotographPeople, check_focal_ratio, write_people
 from mpose3d.representations.neural import NeuralGrid, NeuralRepresentation, People, Roots
 from mpose3d.skeleton import SKELETON
 

@@ -23,9 +23,6 @@ from mpose3d.visualise.pictures import write_picture
 #: version of the JSON that `infer` writes (docs/flow.md)
 FORMAT = 1
 
-#: focal length over the longer side of a photograph whose camera nobody knows (`Camera.for_image`)
-FOCAL_RATIO = 0.8
-
 
 def check_focal_ratio(focal_ratio: float) -> None:
     """Raises ValueError unless the number can be a focal length over a picture's side."""

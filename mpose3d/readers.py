@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from mpose3d.data.letterbox import Letterbox, to_tensor, trimmed
-from mpose3d.geometry.camera import Camera
+from mpose3d.geometry.camera import FOCAL_RATIO, Camera
 from mpose3d.geometry.extent import bounding_box, one_in_other
 from mpose3d.networks.backends import Backend, Precision, accelerate
 from mpose3d.networks.cross_modal import CrossModalNetwork, Detection
@@ -21,7 +21,7 @@ from mpose3d.networks.movenet import MoveNet
 from mpose3d.networks.peak_chooser import PeakChooser
 from mpose3d.networks.photograph import PhotographNetwork
 from mpose3d.networks.teacher import Teacher
-from mpose3d.people import FOCAL_RATIO, FORMAT, PhotographPeople, skeleton_json
+from mpose3d.people import FORMAT, PhotographPeople, skeleton_json
 from mpose3d.representations.hmpaf import HMPAF, People2D, in_order
 from mpose3d.representations.neural import Roots
 from mpose3d.skeleton import SKELETON

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from mpose3d.data.annotated import AnnotatedDataModule, AnnotatedFrames
 from mpose3d.data.epochs import StreamLoader
-from mpose3d.geometry.camera import Camera
+from mpose3d.geometry.camera import FOCAL_RATIO, Camera
 from mpose3d.geometry.constants import like
 from mpose3d.geometry.extent import spread
 from mpose3d.geometry.kinematics import (
@@ -39,7 +39,7 @@ class PairedPhotographs(LightningDataModule):
     """
 
     def __init__(
-        self, photographs: AnnotatedDataModule, focal_ratio: float = 0.8, labelled: float = 1.0, seed: int = 0
+        self, photographs: AnnotatedDataModule, focal_ratio: float = FOCAL_RATIO, labelled: float = 1.0, seed: int = 0
     ) -> None:
         super().__init__()
         if not 0 < labelled <= 1:

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mpose3d.data.epochs import StreamLoader
 from mpose3d.data.mocap import read_motion_capture, split_clips
-from mpose3d.geometry.camera import Camera
+from mpose3d.geometry.camera import FOCAL_RATIO, Camera
 from mpose3d.poses.artificial import (
     ArtificialPoses,
     MixedPoses,
@@ -153,7 +153,7 @@ class SyntheticScenes(SyntheticPoses):
     def __init__(
         self,
         input_size: int = 224,
-        focal_ratio: float = 0.8,
+        focal_ratio: float = FOCAL_RATIO,
         people: tuple[int, int] = (1, 8),
         height: tuple[float, float] = (0.15, 1.2),
         margin: float = 0.0,

@@ -10,6 +10,10 @@ from torch import Tensor
 from mpose3d.geometry.constants import like
 from mpose3d.geometry.precision import full_precision
 
+#: Focal length over the longer side of a picture whose camera nobody knows: between that of a phone's main camera,
+#: about 0.72, and 1.0, a common guess for photographs of unknown origin.
+FOCAL_RATIO = 0.8
+
 
 @dataclass(frozen=True)
 class Camera:
@@ -27,12 +31,8 @@ class Camera:
     centre: tuple[float, float]
 
     @classmethod
-    def for_image(cls, width: int, height: int, focal_ratio: float = 0.8) -> Camera:
-        """The camera that the source fixes by the image size: centred, focal length = ratio x the longer side.
-
-        0.8 lies between a phone's main camera (about 0.72) and the 1.0 that is a common guess for photographs of
-        unknown origin.
-        """
+    def for_image(cls, width: int, height: int, focal_ratio: float = FOCAL_RATIO) -> Camera:
+        """The camera that the source fixes by the image size: centred, focal length = ratio x the longer side."""
         return cls(focal_ratio * max(width, height), ((width - 1) / 2, (height - 1) / 2))
 
     @full_precision

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mpose3d.geometry.camera import Camera
+from mpose3d.geometry.camera import FOCAL_RATIO, Camera
 from mpose3d.networks.autoencoder import DirectPose, PriorNetwork
 from mpose3d.networks.latent_encoder import LatentEncoder
 from mpose3d.networks.neural_head import NeuralHead
@@ -55,7 +55,7 @@ class CrossModalNetwork(PriorNetwork):
         stride: int = 8,
         prior: str | None = None,
         input_size: int = 224,
-        focal_ratio: float = 0.8,
+        focal_ratio: float = FOCAL_RATIO,
         near: float = 800.0,
         far: float = 20_000.0,
         rotation: Literal["euler", "6d"] = "euler",

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mpose3d import losses
-from mpose3d.geometry.camera import Camera
+from mpose3d.geometry.camera import FOCAL_RATIO, Camera
 from mpose3d.geometry.extent import spread
 from mpose3d.geometry.kinematics import canonical_to_local, canonicalize, local_to_canonical, rotate
 from mpose3d.metrics.functional import mpjpe, pmpjpe, root_error
@@ -39,7 +39,7 @@ class LifterStage(Stage):
     def __init__(
         self,
         network: KeypointLifter,
-        focal_ratio: float = 0.8,
+        focal_ratio: float = FOCAL_RATIO,
         init: str | None = None,
         noise: KeypointNoise | None = None,
         focal_range: tuple[float, float] = (0.4, 1.4),
