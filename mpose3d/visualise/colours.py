@@ -27,3 +27,8 @@ def limb_colours(person: int) -> list[tuple[int, int, int]]:
     colour = _PEOPLE[person % len(_PEOPLE)]
     shades = {"l_": colour + _LIGHT * (255 - colour), "r_": colour * (1 - _DARK)}
     return [tuple(int(c) for c in shades.get(SKELETON.names[end][:2], colour)) for _, end in SKELETON.limbs]
+
+
+def rim_colour(colour: tuple[int, int, int]) -> tuple[int, int, int]:
+    """RGB of the rim of a limb in a 3D view, which keeps limbs that cross apart."""
+    return tuple(int(0.45 * c) for c in colour)

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from mpose3d.skeleton import SKELETON
-from mpose3d.visualise.colours import limb_colours, person_colour
+from mpose3d.visualise.colours import limb_colours, person_colour, rim_colour
 from mpose3d.visualise.pictures import draw_people, scaled
 from mpose3d.visualise.view3d import floor_height, grid_step
 
@@ -53,7 +53,7 @@ def write_page(
             {
                 "joints": joints_mm[p].round(1).tolist(),
                 "colour": _css(person_colour(p)),
-                "colours": [(_css(tuple(int(0.45 * c) for c in colour)), _css(colour)) for colour in limb_colours(p)],
+                "colours": [(_css(rim_colour(colour)), _css(colour)) for colour in limb_colours(p)],
             }
             for p in kept
         ],

@@ -161,7 +161,6 @@ def curves(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], log: b
     columns = min(3, max(1, len(panels)))
     rows = max(1, -(-len(panels) // columns))
     figure = Figure(figsize=(4.2 * columns, 3.0 * rows), dpi=110, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
     for place, (panel, names) in enumerate(panels.items()):
         axes = figure.add_subplot(rows, columns, place + 1)
         for name in names:
@@ -171,5 +170,11 @@ def curves(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], log: b
         axes.spines[["top", "right"]].set_visible(False)
         if len(names) > 1:
             axes.legend(frameon=False)
+    return figure_picture(figure)
+
+
+def figure_picture(figure: Figure) -> np.ndarray:
+    """What Matplotlib draws."""
+    canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()

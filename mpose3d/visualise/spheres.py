@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -14,6 +13,7 @@ from torch.nn.functional import normalize
 from mpose3d.geometry.kinematics import canonical_to_local, mirrored
 from mpose3d.poses.limits import JointLimits
 from mpose3d.skeleton import SKELETON
+from mpose3d.visualise.pictures import figure_picture
 
 _PIXELS = 240  # side of a sphere's picture
 _EYE = (1.0, -0.8, 0.6)  # where the first view looks from, in the local frame
@@ -37,7 +37,6 @@ def limits_picture(limits: JointLimits, p_c: Float[Tensor, "n 15 3"] | None = No
         local = canonical_to_local(torch.cat([p_c, mirrored(p_c)]).float())
     strays = limits.excess(local)
     figure = Figure(figsize=(2.0 * len(limits.ranges), 4.3), dpi=110)
-    canvas = FigureCanvasAgg(figure)
     for row, side in enumerate((1.0, -1.0)):
         view = _view(side)
         disc = _Disc(view, limits)
@@ -54,8 +53,7 @@ def limits_picture(limits: JointLimits, p_c: Float[Tensor, "n 15 3"] | None = No
             axes.set_axis_off()
             if row == 0:
                 axes.set_title(name, fontsize=10)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    return figure_picture(figure)
 
 
 def _view(side: float) -> Tensor:

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from mpose3d.skeleton import SKELETON
-from mpose3d.visualise.colours import limb_colours
+from mpose3d.visualise.colours import limb_colours, rim_colour
 
 _BACKGROUND, _GRID, _SHADOW = (250, 250, 248), (222, 222, 218), (205, 205, 200)
 _LIMB_MM = 70.0  # thickness of a limb
@@ -134,10 +134,10 @@ def _floor(picture: np.ndarray, view: _View, people: np.ndarray, low: np.ndarray
 
 
 def _stroke(picture: np.ndarray, view: _View, ends: np.ndarray, colour: tuple[int, int, int], mm: float) -> None:
-    """A limb with a rim, which keeps limbs that cross apart."""
+    """A limb with its rim."""
     thickness, flat = view.thickness(ends, mm), view.project(ends)
     rim = max(1, thickness // 6)
-    _line(picture, flat, tuple(int(0.45 * c) for c in colour), thickness + 2 * rim)
+    _line(picture, flat, rim_colour(colour), thickness + 2 * rim)
     _line(picture, flat, colour, thickness)
 
 
