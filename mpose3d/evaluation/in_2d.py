@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mpose3d.data import mupots
@@ -63,14 +65,14 @@ def compare_2d(
             f"{predictions}: no picture of {annotations} has both NAME.json and NAME.teacher.json, which "
             "`mpose3d infer --teacher_people true` writes"
         )
-    seen = [people.visible.any(dim=0) for _, _, people, _ in pictures]
     # the teacher's layout decides: a joint that it never gives is not shared
-    shared = torch.stack(seen).any(dim=0)
+    shared = torch.cat([picture.teacher.visible for picture in pictures]).any(dim=0)
 
-    truth, visible = torch.cat([p for p, *_ in pictures]), torch.cat([v for _, v, *_ in pictures]) & shared
+    truth = torch.cat([picture.points for picture in pictures])
+    visible = torch.cat([picture.visible for picture in pictures]) & shared
     methods = {}
-    for name, at in (("teacher", 2), ("student", 3)):
-        assigned = [_assign(picture[0], picture[1] & shared, picture[at]) for picture in pictures]
+    for name in ("teacher", "student"):
+        assigned = [_assign(p.points, p.visible & shared, getattr(p, name)) for p in pictures]
         methods[name] = tuple(map(torch.cat, zip(*assigned, strict=True)))
     both_found = methods["teacher"][2] & methods["student"][2]
     both_visible = visible & methods["teacher"][1] & methods["student"][1]
@@ -106,19 +108,25 @@ def compare_2d(
     write_table(out, "2d", rows, content)
 
 
-_Picture = tuple[Tensor, Tensor, PicturePeople, PicturePeople]
+class _Picture(NamedTuple):
+    """The annotated people of a picture, and those that teacher and student give.
+
+    Joints are those of `SKELETON`, in pixels of the annotated picture.
+    """
+
+    points: Float[Tensor, "p 15 2"]
+    visible: Bool[Tensor, "p 15"]
+    teacher: PicturePeople
+    student: PicturePeople
 
 
 def _common_pictures(annotations: Path, predictions: Path) -> Iterable[_Picture]:
-    """(joints (P, 15, 2) px, visible (P, 15), teacher's people, student's people) of every picture read by both.
-
-    All in pixels of the annotated picture, in the joints of `SKELETON`.
-    """
+    """Every annotated picture that teacher and student have read."""
     for name, size, points, visible in _annotated_pictures(Path(annotations)):
         student = Path(predictions) / name
         files = [student.with_suffix(".teacher.json"), student]
         if all(file.is_file() for file in files):
-            yield points, visible, *(read_picture_people(file, size) for file in files)
+            yield _Picture(points, visible, *(read_picture_people(file, size) for file in files))
 
 
 def _annotated_pictures(annotations: Path) -> Iterable[tuple[str, tuple[int, int], Tensor, Tensor]]:
