@@ -28,7 +28,6 @@ class CocoImage:
 
     Args:
         path: the file.
-        image_id: COCO's number of it.
         keypoints: (P, 17, 2) of the people that have keypoints, largest first; joints of `COCO_17`.
         labelled: (P, 17) whether the keypoint was annotated, hidden ones included.
         boxes: (P, 4) x, y, width, height of the same people.
@@ -36,7 +35,6 @@ class CocoImage:
     """
 
     path: Path
-    image_id: int
     keypoints: np.ndarray
     labelled: np.ndarray
     boxes: np.ndarray
@@ -66,19 +64,18 @@ def read_images(annotations: Path | str, images: Path | str) -> list[CocoImage]:
         raise FileNotFoundError(
             f"{images}: {len(missing)} of {len(labelled)} images of {annotations.name} are missing, first {missing[0]}"
         )
-    return [_image(images / files[i], i, labelled[i]) for i in files if i in labelled]
+    return [_image(images / files[i], labelled[i]) for i in files if i in labelled]
 
 
 def _has_keypoints(person: dict) -> bool:
     return not person["iscrowd"] and person["num_keypoints"] > 0
 
 
-def _image(path: Path, image_id: int, people: list[dict]) -> CocoImage:
+def _image(path: Path, people: list[dict]) -> CocoImage:
     drawn = sorted(filter(_has_keypoints, people), key=lambda person: -person["bbox"][2] * person["bbox"][3])
     keypoints = np.array([person["keypoints"] for person in drawn], dtype=np.float64).reshape(-1, len(COCO_17), 3)
     return CocoImage(
         path,
-        image_id,
         keypoints[..., :2],
         keypoints[..., 2] > 0,
         np.array([person["bbox"] for person in drawn]).reshape(-1, 4),
