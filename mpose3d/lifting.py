@@ -29,8 +29,9 @@ from mpose3d.skeleton import SKELETON
 
 Through = Literal["keypoints", "maps"]
 
-# how much is read at once: people; through maps, pictures and places for people in them (drawing costs memory for each)
+# people that are read at once through keypoints
 _PEOPLE = 8192
+# pictures that are read at once through maps, and places for people in all of them: each place costs memory
 _PICTURES = 32
 _PLACES = 512
 

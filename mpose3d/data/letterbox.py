@@ -81,7 +81,8 @@ class Letterbox:
     @property
     def border(self) -> tuple[float, float, float, float]:
         """(x0, y0, x1, y1) of the picture's edges in pixels of the square."""
-        ends = self.to_input(np.array([[-0.5, -0.5], self.size]) - [[0, 0], [0.5, 0.5]])
+        width, height = self.size
+        ends = self.to_input(np.array([(-0.5, -0.5), (width - 0.5, height - 0.5)]))
         return tuple(ends.ravel().tolist())
 
     @property

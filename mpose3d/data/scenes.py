@@ -33,7 +33,7 @@ from mpose3d.poses.scenes import Scenes, SceneSampler
 
 
 class _Numbers(Dataset):
-    """Numbers of batches, marked with their split: 0 or 1, epoch, number."""
+    """(split, epoch, number) of each batch; the split is 0 for training and 1 for validation."""
 
     def __init__(self, split: int, length: int) -> None:
         self.split, self.length = split, length

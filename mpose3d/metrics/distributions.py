@@ -52,11 +52,11 @@ def two_sample_accuracy(
     made: tuple[Float[Tensor, "m ..."], Float[Tensor, "q ..."]],
     seed: int = 0,
 ) -> float:
-    """Classifier two-sample test (Lopez-Paz and Oquab, ICLR 2017): held-out accuracy, 0.5 to 1.
+    """Classifier two-sample test (Lopez-Paz and Oquab, ICLR 2017): accuracy on samples that it did not learn from.
 
     A small perceptron learns to tell real from made samples on the first set of each pair, and is scored on the second,
-    the mean over the two kinds. At 0.5 it cannot tell them apart; at 1 it always can. Neighbouring frames of one
-    recording in both sets help it.
+    the mean over the two kinds. Near 0.5, by chance below it too, it cannot tell them apart; at 1 it always can.
+    Neighbouring frames of one recording in both sets help it.
 
     Args:
         real, made: (training samples, scored samples).
