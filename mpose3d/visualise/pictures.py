@@ -19,6 +19,7 @@ _LONGER_SIDE = (640, 1280)  # px of the photograph in an overlay
 _VIEW = 480  # least side of the 3D view beside it, px
 _SUBPIXEL = 4  # binary digits of a pixel that OpenCV is given
 _FAR = 1e5  # px; what lies farther out is drawn there
+_GAP = 8  # between pictures side by side, px
 _ZOOM = 8  # px per cell of a map
 _TILE = 160  # side of a pose's tile, px
 
@@ -91,15 +92,15 @@ def scaled(image: np.ndarray, scale: float) -> np.ndarray:
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
 
 
-def beside(*pictures: np.ndarray, gap: int = 8) -> np.ndarray:
+def beside(*pictures: np.ndarray) -> np.ndarray:
     """Pictures from left to right, centred in height, on white."""
     height = max(picture.shape[0] for picture in pictures)
     columns = []
     for picture in pictures:
         above = (height - picture.shape[0]) // 2
         below = height - picture.shape[0] - above
-        columns.append(np.pad(picture, ((above, below), (0, gap), (0, 0)), constant_values=255))
-    return np.concatenate(columns, axis=1)[:, : -gap or None]
+        columns.append(np.pad(picture, ((above, below), (0, _GAP), (0, 0)), constant_values=255))
+    return np.concatenate(columns, axis=1)[:, :-_GAP]
 
 
 def hmpaf_picture(heatmaps: np.ndarray, pafs: np.ndarray) -> np.ndarray:

@@ -160,10 +160,11 @@ def test_curves():
 
 
 def test_beside_pads_to_the_tallest():
-    picture = beside(np.zeros((4, 3, 3), np.uint8), np.zeros((8, 2, 3), np.uint8), gap=1)
-    assert picture.shape == (8, 6, 3)
-    assert (picture[0, :3] == 255).all() and not picture[2:6, :3].any() and (picture[:, 3] == 255).all()
-    assert beside(np.zeros((4, 3, 3), np.uint8), gap=0).shape == (4, 3, 3)
+    picture = beside(np.zeros((4, 3, 3), np.uint8), np.zeros((8, 2, 3), np.uint8))
+    assert picture.shape == (8, 3 + 8 + 2, 3)
+    assert (picture[0, :3] == 255).all() and not picture[2:6, :3].any() and (picture[:, 3:11] == 255).all()
+    assert not picture[:, 11:].any()
+    assert beside(np.zeros((4, 3, 3), np.uint8)).shape == (4, 3, 3)
 
 
 def test_written_pictures_are_rgb(tmp_path):
