@@ -40,6 +40,9 @@ class Requeue(Callback):
 
     Ask for the signal some time before the limit, for the job's processes: `#SBATCH --signal=SIGUSR1@120`.
     `SLURMEnvironment(auto_requeue=True)` saves at once instead, amid a step and the exchange of gradients.
+
+    Raises:
+        ValueError: a fit without `ModelCheckpoint`, whose folder the checkpoint goes to.
     """
 
     def __init__(self) -> None:
@@ -47,6 +50,8 @@ class Requeue(Callback):
         self._before: Any = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "fit" and trainer.checkpoint_callback is None:
+            raise ValueError("Requeue has no folder for its checkpoint: the run needs a ModelCheckpoint")
         self._before = signal.signal(signal.SIGUSR1, self._ask)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

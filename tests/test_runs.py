@@ -231,6 +231,12 @@ def test_the_slurm_job_requeues_itself_and_goes_on(tmp_path):
     assert len(losses) == 40 and curve(run.parent, "train/loss", "aae") == losses
 
 
+def test_requeue_asks_for_checkpoints_before_the_run_and_not_at_its_end():
+    trainer = SimpleNamespace(checkpoint_callback=None)
+    with pytest.raises(ValueError, match="the run needs a ModelCheckpoint"):
+        Requeue().setup(trainer, None, "fit")
+
+
 def test_a_requeued_run_ends_with_a_step_and_not_amid_its_batches(tmp_path, monkeypatch):
     """Of gradients that are being accumulated a checkpoint knows nothing."""
     saved, requeue = [], Requeue()
