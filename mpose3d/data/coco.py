@@ -206,7 +206,7 @@ class CocoDataModule(LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """Reads the annotations of what `stage` needs; raises as `read_images`."""
-        for split in ("val",) if stage == "validate" else ("train", "val"):
+        for split in ("val",) if stage in ("validate", "test") else ("train", "val"):
             if split in self.datasets:
                 continue
             folder = self.splits[split]

@@ -238,16 +238,14 @@ class ImageFolderDataModule(LightningDataModule):
         self.datasets: dict[str, PhotographDataset] = {}
 
     def setup(self, stage: str | None = None) -> None:
-        """Finds the photographs; files that do not open are left out, with one warning that lists them.
+        """Finds the photographs that `stage` needs. Files that do not open are left out; one warning lists them.
 
         Raises:
             FileNotFoundError: a folder is absent or holds no photograph.
             ValueError: no file of a split opens.
         """
-        wanted = {"fit": ("train", "val"), "validate": ("val",), "predict": ("predict",)}.get(
-            stage, tuple(self.folders)
-        )
-        for split in wanted:
+        splits = {"fit": ("train", "val"), "validate": ("val",), "test": ("val",), "predict": ("predict",)}
+        for split in splits.get(stage, self.folders):
             folders = self.folders[split]
             if folders is None or split in self.datasets:
                 continue

@@ -121,6 +121,14 @@ def test_missing_image(coco_root: Path) -> None:
         CocoDataModule(str(coco_root)).setup("fit")
 
 
+@pytest.mark.parametrize("stage", ["validate", "test"])
+def test_training_pictures_are_needed_by_a_fit_alone(coco_root: Path, stage: str) -> None:
+    (coco_root / "annotations" / "person_keypoints_train2017.json").unlink()
+    data = CocoDataModule(str(coco_root))
+    data.setup(stage)
+    assert list(data.datasets) == ["val"]
+
+
 def test_absent_files_and_layouts(coco_root: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"person_keypoints_test2017\.json: no such file"):
         CocoDataModule(str(coco_root), train="test2017").setup("fit")

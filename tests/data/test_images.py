@@ -113,6 +113,13 @@ def test_validation_and_prediction_show_whole_pictures_in_order(images_root: Pat
         data.train_dataloader()
 
 
+@pytest.mark.parametrize("stage", ["validate", "test"])
+def test_training_pictures_are_needed_by_a_fit_alone(images_root: Path, stage: str) -> None:
+    data = ImageFolderDataModule(train=[str(images_root / "absent")], val=[str(images_root)])
+    data.setup(stage)
+    assert list(data.datasets) == ["val"]
+
+
 def test_broken_files_among_good_ones(images_root: Path) -> None:
     half = images_root / "day0" / "0.png"
     (images_root / "day0" / "broken.jpg").write_bytes(b"not an image")
