@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 
+from mpose3d.data.mupots import MupotsDataModule
 from mpose3d.metrics.mupots import Mode, Mupots3D
 from mpose3d.networks.saved import SavedNetwork
 from mpose3d.poses.scenes import Scenes
@@ -61,10 +62,17 @@ class Pictures(Callback):
 
     Args:
         images: most pictures of one batch.
+
+    Raises:
+        ValueError: another stage than `distill`, `phase1` and `phase2`.
     """
 
     def __init__(self, images: int = 4) -> None:
         self.images = images
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if not isinstance(pl_module, CrossModalStage):
+            raise ValueError(f"Pictures has nothing to draw of a {type(pl_module).__name__}: leave it out")
 
     def on_validation_batch_end(
         self,
@@ -145,7 +153,8 @@ class MupotsScores(Callback):
         threshold: least probability of a root.
 
     Raises:
-        ValueError: several processes, whose shares of the frames Lightning fills up with frames that others have.
+        ValueError: other data, or several processes, whose shares of the frames Lightning fills up with frames that
+            others have.
     """
 
     def __init__(self, threshold: float = 0.5) -> None:
@@ -155,7 +164,10 @@ class MupotsScores(Callback):
     def on_test_start(self, trainer: Trainer, pl_module: CrossModalStage) -> None:
         if trainer.world_size > 1:
             raise ValueError("MuPoTS-3D is scored by one process: --trainer.devices 1 --trainer.num_nodes 1")
-        names = tuple(sequence.name for sequence in trainer.datamodule.dataset.sequences)
+        data = trainer.datamodule
+        if not isinstance(data, MupotsDataModule):
+            raise ValueError(f"MupotsScores has no figures of a {type(data).__name__}: leave it out")
+        names = tuple(sequence.name for sequence in data.dataset.sequences)
         self.metrics = {mode: Mupots3D(names, mode).to(pl_module.device) for mode in get_args(Mode)}
 
     @torch.no_grad()

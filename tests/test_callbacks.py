@@ -70,6 +70,17 @@ def test_a_stage_without_a_network_of_its_own_has_no_file(tmp_path):
         trainer(tmp_path, NetworkFile()).fit(tiny_stage("teacher"), tiny_data("teacher"))
 
 
+@pytest.mark.parametrize("stage", ["teacher", "lifter", "aae", "chooser"])
+def test_pictures_are_of_the_stages_that_have_a_student(tmp_path, stage):
+    with pytest.raises(ValueError, match=r"Pictures has nothing to draw of a .*Stage: leave it out"):
+        trainer(tmp_path, Pictures()).validate(tiny_stage(stage), tiny_data(stage), verbose=False)
+
+
+def test_official_scores_are_of_official_data(tmp_path):
+    with pytest.raises(ValueError, match="MupotsScores has no figures of a CrossModalData: leave it out"):
+        trainer(tmp_path, MupotsScores()).test(tiny_stage("phase1"), tiny_data("phase1"), verbose=False)
+
+
 def test_photographs_are_predicted(tmp_path):
     for i in range(3):
         write_picture(tmp_path / "photographs" / f"{i}.png", 40, 30, seed=i)
