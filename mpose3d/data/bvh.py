@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from mpose3d.files import reading
+
 _CHANNELS = {f"{axis}{kind}" for axis in "xyz" for kind in ("position", "rotation")}
 
 
@@ -28,28 +30,21 @@ def read_bvh(path: Path) -> dict[str, np.ndarray]:
     direction and the top of the head is not its base.
 
     Raises:
+        FileNotFoundError: no such file.
         ValueError: not a BVH file, or its motion does not fit its hierarchy.
     """
-    text = path.read_text(encoding="utf-8-sig", errors="replace")
-    head, found, motion = text.partition("MOTION")
-    if not found or not head.lstrip().startswith("HIERARCHY"):
-        raise ValueError(f"{path}: not a BVH file (HIERARCHY and MOTION sections expected)")
-    try:
+    with reading(path, "a readable BVH file"):
+        head, found, motion = path.read_text(encoding="utf-8-sig", errors="replace").partition("MOTION")
+        if not found or not head.lstrip().startswith("HIERARCHY"):
+            raise ValueError("HIERARCHY and MOTION sections expected")
         joints = _hierarchy(head.split()[1:])
         header, frames = motion.split("Frame Time:")
         count = int(header.split()[-1])
         values = np.array(frames.split()[1:], dtype=float)
-    except (ValueError, IndexError) as error:
-        raise ValueError(f"{path}: malformed BVH file ({error})") from error
-    width = sum(len(joint.channels) for joint in joints)
-    if count == 0 or values.size != count * width:
-        raise ValueError(
-            f"{path}: {count} frames of {width} channels announced, {values.size} values found: truncated?"
-        )
-    try:
+        width = sum(len(joint.channels) for joint in joints)
+        if count == 0 or values.size != count * width:
+            raise ValueError(f"{count} frames of {width} channels announced, {values.size} values found: truncated?")
         return _positions(joints, values.reshape(count, width))
-    except ValueError as error:  # of angles about one axis twice in a row, or that are NaN
-        raise ValueError(f"{path}: malformed BVH file ({error})") from error
 
 
 def _hierarchy(tokens: list[str]) -> list[BvhJoint]:
