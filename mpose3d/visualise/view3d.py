@@ -91,10 +91,10 @@ def floor_height(joints_mm: np.ndarray) -> float:
 
 
 class _View:
-    """A perspective camera that looks at `centre` from outside the ball of `radius` around it."""
+    """A perspective camera that looks at `centre` from outside the ball of `radius` (mm) around it."""
 
     def __init__(self, centre: np.ndarray, radius: float, azimuth: float, elevation: float) -> None:
-        self.rotation = Rotation.from_euler("yx", [azimuth, -elevation], degrees=True).as_matrix()
+        self.rotation = Rotation.from_euler("yx", [azimuth, elevation], degrees=True).as_matrix()
         self.centre = centre
         self.distance = 4 * max(radius, 500.0)
         self.focal, self.offset = 1.0, np.zeros(2)

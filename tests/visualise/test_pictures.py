@@ -100,6 +100,13 @@ def test_viewer_to_the_right_sees_the_far_person_move_right():
     assert near > far
 
 
+def test_viewer_looks_down_and_sees_the_far_person_stand_higher():
+    picture = render_people(people((0, 0, 3000), (1500, 0, 6000)), (300, 300), azimuth=0, elevation=20, floor=False)
+    shin = SKELETON.limbs.index(tuple(SKELETON.indices("r_knee", "r_ankle")))
+    near, far = (pixels_near(picture, limb_colours(p)[shin]).nonzero()[0].max() for p in (0, 1))
+    assert far < near
+
+
 def test_near_person_hides_the_far_one():
     picture = render_people(people((0, 0, 5000), (0, 0, 3000)), (300, 300), azimuth=0, elevation=0, floor=False)
     trunk = SKELETON.limbs.index(tuple(SKELETON.indices("neck", "pelvis")))
