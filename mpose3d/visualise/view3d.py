@@ -96,7 +96,8 @@ class _View:
     def __init__(self, centre: np.ndarray, radius: float, azimuth: float, elevation: float) -> None:
         self.rotation = Rotation.from_euler("yx", [azimuth, elevation], degrees=True).as_matrix()
         self.centre = centre
-        self.distance = 4 * max(radius, 500.0)
+        # the floor ends up to 1.5 m beyond the people, and all of it is before the camera
+        self.distance = max(4 * radius, 3000.0)
         self.focal, self.offset = 1.0, np.zeros(2)
 
     def fit(self, points: np.ndarray, size: tuple[int, int]) -> None:

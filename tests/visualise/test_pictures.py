@@ -107,6 +107,17 @@ def test_viewer_looks_down_and_sees_the_far_person_stand_higher():
     assert far < near
 
 
+def test_the_floor_of_who_crouches_is_before_the_viewer(monkeypatch):
+    lines, crouching = [], np.random.default_rng(0).uniform(-250, 250, (1, 15, 3))
+    monkeypatch.setattr("mpose3d.visualise.view3d._line", lambda picture, ends, *_: lines.append(ends))
+    for x in range(0, 1000, 50):
+        for z in range(3000, 4000, 50):
+            render_people(crouching + np.array([x, 0, z]), (100, 100))
+            near, far = lines[0]  # of the grid's first line, along z
+            assert far[1] < near[1]
+            lines.clear()
+
+
 def test_near_person_hides_the_far_one():
     picture = render_people(people((0, 0, 5000), (0, 0, 3000)), (300, 300), azimuth=0, elevation=0, floor=False)
     trunk = SKELETON.limbs.index(tuple(SKELETON.indices("neck", "pelvis")))
