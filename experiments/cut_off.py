@@ -1,6 +1,6 @@
 """People whom the border of a picture cuts in two: what it gains that MoveNet's joints near the border are not seen.
 
-python -m experiments.cut_off --root MultiPersonTestSet --images images_small --sequences TS1 TS6 TS10 --every 3
+python -m experiments.cut_off --annotations MultiPersonTestSet --images images_small --sequences TS1 TS6 TS10 --every 3
 
 Pictures of MuPoTS-3D are cut through each of their people, from aside and from below, and read again. All 15 joints of
 the person count, those beyond the border too.
@@ -77,7 +77,7 @@ def read_person(reader: KeypointReader, picture: Picture, px: Tensor) -> Tensor:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--root", type=Path, required=True, help="MultiPersonTestSet")
+    parser.add_argument("--annotations", type=Path, required=True, help="folder of TS*/annot.mat")
     parser.add_argument("--images", type=Path, required=True, help="folder of TSn/img_NNNNNN.jpg")
     parser.add_argument("--sequences", nargs="+", required=True, metavar="TSn")
     parser.add_argument("--every", type=int, default=1, help="take one picture in so many")
@@ -90,7 +90,7 @@ def main() -> None:
 
     truth, read = [], {name: [] for name in readers}
     for name in args.sequences:
-        for picture, px, mm in cut_people(args.root / name, args.images / name, args.every):
+        for picture, px, mm in cut_people(args.annotations / name, args.images / name, args.every):
             truth.append(mm)
             for kind, reader in readers.items():
                 read[kind].append(read_person(reader, picture, px))

@@ -30,7 +30,7 @@ Pathway = Literal["image", "hmpaf", "keypoints"]
 MAPS_SIZE = 368
 
 #: the default teacher reads an image at these multiples of its input's size (docs/results.md)
-SCALES = (1.0, 0.5, 1.5)
+SCALES = (1.0, 0.5, 1.5, 0.4)
 
 
 def infer(
@@ -76,8 +76,8 @@ def infer(
         turned: by "keypoints", look at the photograph from all four sides, at four times the cost: finds people who lie
             or stand on their hands. By default not for MoveNet, which finds them anyhow.
         scales: the default teacher reads the photograph at these multiples of `teacher_size` and averages the joints
-            (`MoveNet`), by default 1, 0.5 and 1.5; `--scales "[1]"` is a quarter of the work. Another teacher has its
-            own `--teacher.scales`, or none.
+            (`MoveNet`), by default 1, 0.5, 1.5 and 0.4; `--scales "[1]"` is a quarter of the work. Another teacher has
+            its own `--teacher.scales`, or none.
         focal_ratio: by "keypoints", focal length over the longer side of the picture, where it is known; by default
             what the photograph's EXIF says (35 mm equivalent), or else 0.8. People are as far away as it is long.
         refine: by "keypoints", steps by which each person is fitted to the joints seen after the network has read them,

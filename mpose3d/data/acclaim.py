@@ -21,7 +21,7 @@ def read_amc(path: Path) -> dict[str, np.ndarray]:
         FileNotFoundError: no skeleton beside the motion.
         ValueError: a malformed skeleton or motion.
     """
-    skeleton = path.with_name(path.stem.split("_")[0] + ".asf")
+    skeleton = path.with_name((path.stem.rpartition("_")[0] or path.stem) + ".asf")
     if not skeleton.is_file():
         raise FileNotFoundError(f"{path}: its skeleton {skeleton.name} is not beside it")
     with reading(skeleton, "an Acclaim skeleton"):

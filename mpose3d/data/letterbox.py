@@ -138,6 +138,12 @@ def trimmed(image: np.ndarray, box: Letterbox, multiple: int, margin: int = 0) -
     return part, replace(box, offset=(box.offset[0] - left, box.offset[1] - top))
 
 
+def same_proportions(size: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether pictures of these (width, height) can be copies of one another, up to the rounding of small ones."""
+    wide, tall = size[0] * other[1], size[1] * other[0]
+    return abs(wide - tall) <= 0.02 * tall
+
+
 def read_picture(path: Path | str, content: bytes | None = None) -> Picture:
     """A file in bounded memory: whole up to 50 megapixels. It is turned as its EXIF orientation says.
 

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mpose3d.data.annotated import AnnotatedDataModule, AnnotatedFrames, choose
+from mpose3d.data.letterbox import same_proportions
 from mpose3d.files import reading
 from mpose3d.skeleton import MUPOTS_17
 
@@ -162,11 +163,11 @@ class MupotsFrames(AnnotatedFrames[MupotsSequence]):
     def reduction(self, at: int, size: tuple[int, int], path: Path) -> Tensor:
         """Raises ValueError for a picture of other proportions than the official one."""
         name = self.sequences[at].name
-        ratio = torch.tensor(size) / torch.tensor(official_size(name))
-        if abs(float(ratio[0] / ratio[1]) - 1) > 0.02:
-            official = " x ".join(map(str, official_size(name)))
-            raise ValueError(f"{path}: {size[0]} x {size[1]} is not a smaller copy of the official {official} picture")
-        return ratio
+        official = official_size(name)
+        if not same_proportions(size, official):
+            shown = " x ".join(map(str, official))
+            raise ValueError(f"{path}: {size[0]} x {size[1]} is not a smaller copy of the official {shown} picture")
+        return torch.tensor(size) / torch.tensor(official)
 
 
 def find_pictures(folder: Path | str) -> dict[int, Path]:

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mpose3d.data.arrays_pickle import read_arrays_pickle
+from mpose3d.data.letterbox import same_proportions
 from mpose3d.data.mupots import official_size
 from mpose3d.files import open_npz, reading
 from mpose3d.skeleton import LSP_14, MUPOTS_17, SKELETON, SMPL_24
@@ -77,8 +78,7 @@ def read_picture_people(path: Path | str, annotated_size: tuple[int, int]) -> Pi
         raise ValueError(f"{path}: joints_mm of shape {mm.shape[1:]}, expected ({joints}, 3)")
     if min(width, height) <= 0:
         raise ValueError(f"{path}: size is {size}, expected [width, height] in pixels")
-    wide, tall = width * annotated_size[1], height * annotated_size[0]
-    if abs(wide - tall) > 0.02 * tall:
+    if not same_proportions((width, height), annotated_size):
         annotated = " x ".join(map(str, annotated_size))
         raise ValueError(f"{path}: a picture of {width} x {height} is no copy of the annotated one, {annotated}")
     if not (np.isfinite(px).all() and np.isfinite(mm).all()):

@@ -44,6 +44,11 @@ _SAME_JOINT = 0.1
 _SAME_PERSON = 0.15
 _SURER = 0.65
 
+# A person fills the image if the diagonal of the box is this part of the image's longer side, and is seen best at a
+# small size. A reading at less than the second number of the first one's size is for such people alone.
+_FILLING = 0.5
+_SMALL = 0.5
+
 # A joint outside the picture is given a place near the border all the same: this part of the side of the person's box
 # away, and not sure. Of such joints COCO's annotators saw a quarter, of others as unsure half (docs/teachers.md).
 _AT_BORDER = 0.15
@@ -66,7 +71,8 @@ class MoveNet(nn.Module):
             starts from random ones.
         max_people: places for people in an image.
         scales: read the image at these multiples of its size. Later readings add the people whom earlier ones missed,
-            and each joint is the mean over all readings that see it (`_merged`).
+            and each joint is the mean over all readings that see it (`_merged`). At less than half of the first only
+            people who fill half of the image are taken up.
     """
 
     layout = COCO_17
@@ -125,7 +131,7 @@ class MoveNet(nn.Module):
         if len(readings) == 1:
             return readings[0]
         with torch.autocast(image.device.type, enabled=False):  # pixels are float32 under mixed precision too
-            return _merged(readings, self.scales)
+            return _merged(readings, self.scales, max(image.shape[-2:]))
 
     def _read(self, image: Tensor, scale: float) -> People2D:
         sides = image.shape[-2:]
@@ -253,13 +259,16 @@ def _once_each(points: Tensor, scores: Tensor, visible: Tensor, side: Tensor) ->
     return People2D(torch.where(visible[..., None], points, 0), torch.where(visible, scores, 0), visible, valid)
 
 
-def _merged(readings: Sequence[People2D], scales: Sequence[float]) -> People2D:
-    """People of an image that was read at several sizes, each once, in as many places as the first reading has.
+def _merged(readings: Sequence[People2D], scales: Sequence[float], side: float) -> People2D:
+    """People of an image of this longer side, read at several sizes, each once, in as many places as the first reading.
 
     Two people of different readings are the same if half of the one's joints are near the other's. The earlier one
     stays, with its scores. Its joints are the mean over the readings, weighted by score and by the size that was read.
     The scores of a person who is new in a later reading are multiplied by `_SURER`. If two people still lie in one
     place, the less sure one is left out as a fragment, such as half of a person whom another reading sees whole.
+
+    Whoever fills the image counts in full where read at a smaller size than the first, and the earlier one takes those
+    scores if they are surer.
     """
     points, scores, visible, valid = (torch.cat(parts, dim=1) for parts in zip(*readings, strict=True))
     weights = torch.cat([scale * reading.scores for scale, reading in zip(scales, readings, strict=True)], dim=1)
@@ -267,25 +276,32 @@ def _merged(readings: Sequence[People2D], scales: Sequence[float]) -> People2D:
     which = torch.cat([valid.new_full((count,), i, dtype=torch.long) for i, count in enumerate(places)])
     earlier, elsewhere = which < which[:, None], which != which[:, None]  # [n, m]: the reading of m, and that of n
     box = bounding_box(points, visible)
+    diagonal = (box[..., 2:] - box[..., :2]).norm(dim=-1)
+    fills = diagonal >= _FILLING * side
+    smaller, small = (valid.new_tensor([scale < part * scales[0] for scale in scales])[which] for part in (1, _SMALL))
+    close_up, valid = fills & smaller, valid & (fills | ~small)
+    visible = visible & valid[..., None]
 
     # half of the joints of n are at most this far from those of m, in diagonals of the box of n
     apart = (points[:, :, None] - points[:, None]).norm(dim=-1)
     both = visible[:, :, None] & visible[:, None]
     ordered = torch.where(both, apart, torch.inf).sort(-1).values
     half = ((visible.sum(-1) - 1).clamp_min(0) // 2)[:, :, None, None].expand(*ordered.shape[:3], 1)
-    far = ordered.gather(-1, half)[..., 0] / (box[..., 2:] - box[..., :2]).norm(dim=-1)[..., None]
+    far = ordered.gather(-1, half)[..., 0] / diagonal[..., None]
     # of each reading, only the nearest
     nearest = torch.cat([part == part.amin(-1, keepdim=True) for part in far.split(places, dim=-1)], dim=-1)
     same = nearest & (far < _SAME_PERSON) & elsewhere
+    itself = torch.eye(len(which), dtype=torch.bool, device=which.device)
+    together = same & nearest.mT | itself  # nobody's reading is averaged into two people
 
-    scores = torch.where(which[:, None] == 0, scores, _SURER * scores)
-    sure = scores.sum(-1)
+    scores = torch.where(((which == 0) | close_up)[..., None], scores, _SURER * scores)
+    sure = torch.where(together & (close_up[:, None] | itself), scores.sum(-1)[:, None], -1)
+    scores, sure = in_order(scores, sure.argmax(-1)), sure.amax(-1)
     first = valid & ~(same & earlier).any(-1)
     better = first[:, None] & (sure[:, None] > sure[..., None]) & elsewhere
     valid = first & ~(better & one_in_other(box[:, :, None], box[:, None])).any(-1)
 
-    itself = torch.eye(len(which), dtype=torch.bool, device=which.device)
-    readings_of = (same & nearest.mT | itself).to(weights)  # nobody's reading is averaged into two people
+    readings_of = together.to(weights)
     total = readings_of @ weights
     visible = (total > 0) & valid[..., None]
     points = torch.einsum("bnm,bmjd->bnjd", readings_of, weights[..., None] * points)

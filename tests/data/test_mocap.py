@@ -182,6 +182,7 @@ def test_folder_names_clips_by_their_path(tmp_path: Path) -> None:
         ("a.bvh", b"HIERARCHY ROOT Hips { MOTION Frames: 1 Frame Time: 1 0", ValueError, "not a readable BVH file"),
         ("a.npz", b"PK\x03\x04 broken", ValueError, "not a readable npz"),
         ("a.amc", b"1\nroot 0 0 0 0 0 0", FileNotFoundError, "its skeleton a.asf is not beside it"),
+        ("my_actor_01.amc", b"1", FileNotFoundError, "its skeleton my_actor.asf is not beside it"),
         ("a.c3d", b"\x02\x50 broken", ValueError, "not a readable C3D"),
         ("a.txt", b"", ValueError, "not motion capture"),
     ],

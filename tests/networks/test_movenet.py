@@ -268,6 +268,10 @@ def test_points_are_pixels_of_the_image_at_whatever_size_it_was_read():
     torch.testing.assert_close(found, (4 * (cells + torch.tensor([-0.5, 0.25])) + 0.5) / 2 - 0.5)
 
 
+#: longer side of an image that nobody fills
+FAR = 10_000.0
+
+
 class Merged(nn.Module):
     """Two readings of the same image, (b, p, j, 3) as x, y and score, the second at half the size."""
 
@@ -276,7 +280,7 @@ class Merged(nn.Module):
             People2D(reading[..., :2], reading[..., 2], reading[..., 2] > 0, (reading[..., 2] > 0).any(-1))
             for reading in readings.split(4, dim=1)
         )
-        return _merged([first, second], (1.0, 0.5))
+        return _merged([first, second], (1.0, 0.5), FAR)
 
 
 def test_merging_runs_in_onnxruntime():
@@ -305,7 +309,7 @@ def body() -> torch.Tensor:
 
 @pytest.mark.parametrize(("score", "later"), [(0.6, 0.4), (0.4, 0.9)])
 def test_a_joint_is_the_mean_of_its_readings_by_score_and_size(body, score, later):
-    merged = _merged([reading(body, score=score), reading(body + 4, score=later)], (1.0, 0.5))
+    merged = _merged([reading(body, score=score), reading(body + 4, score=later)], (1.0, 0.5), FAR)
     assert merged.valid.tolist() == [[True, False, False, False]]
     torch.testing.assert_close(merged.points[0, 0], body + 4 * later / 2 / (score + later / 2))
     torch.testing.assert_close(merged.scores[0, 0], torch.full((17,), score))  # the first reading's
@@ -314,7 +318,7 @@ def test_a_joint_is_the_mean_of_its_readings_by_score_and_size(body, score, late
 def test_half_of_the_joints_seen_are_enough_to_be_the_same_person(body):
     off = body.clone()
     off[2:4] += 0.3 * (body.amax(0) - body.amin(0))
-    merged = _merged([reading(body, joints=4), reading(off, joints=4)], (1.0, 1.0))
+    merged = _merged([reading(body, joints=4), reading(off, joints=4)], (1.0, 1.0), FAR)
     torch.testing.assert_close(merged.points[0, 0, :4], (body + off)[:4] / 2)
 
 
@@ -322,17 +326,17 @@ def test_a_person_is_the_same_a_seventh_of_the_box_off(body):
     """Farther off it is somebody else's reading, and no joint is averaged with it."""
     diagonal = body.amax(0) - body.amin(0)
     for part, same in ((0.14, True), (0.16, False)):
-        merged = _merged([reading(body), reading(body + part * diagonal, score=0.5)], (1.0, 1.0))
+        merged = _merged([reading(body), reading(body + part * diagonal, score=0.5)], (1.0, 1.0), FAR)
         expected = body + (part / 3 * diagonal if same else 0)
         torch.testing.assert_close(merged.points[0, 0], expected)
 
 
 def test_only_the_nearest_of_another_reading_and_nobody_of_the_same_is_the_same_person(body):
     diagonal = body.amax(0) - body.amin(0)
-    merged = _merged([reading(body), reading(body + 2, body + 0.1 * diagonal)], (1.0, 1.0))
+    merged = _merged([reading(body), reading(body + 2, body + 0.1 * diagonal)], (1.0, 1.0), FAR)
     torch.testing.assert_close(merged.points[0, 0], body + 1)
     beside = body + 0.1 * diagonal
-    merged = _merged([reading(body, beside), reading(body + 900)], (1.0, 1.0))
+    merged = _merged([reading(body, beside), reading(body + 900)], (1.0, 1.0), FAR)
     assert merged.valid.sum() == 3
     for person in (body, beside):
         assert (merged.points[0] - person).abs().amax((1, 2)).min() < 1e-4
@@ -363,7 +367,7 @@ def test_whoever_is_somebody_else_takes_nobody_away(body):
 def test_nobody_is_averaged_into_two_people(body):
     """Two side by side, of whom another size sees one: both are near that one, who is near the first."""
     away = 0.1 * (body.amax(0) - body.amin(0))
-    merged = _merged([reading(body, body + away, score=0.5), reading(body + 0.3 * away, score=0.5)], (1.0, 1.0))
+    merged = _merged([reading(body, body + away, score=0.5), reading(body + 0.3 * away, score=0.5)], (1.0, 1.0), FAR)
     assert merged.valid.sum() == 2
     for person in (body + 0.15 * away, body + away):
         assert (merged.points[0] - person).abs().amax((1, 2)).min() < 1e-4
@@ -374,7 +378,7 @@ def test_two_halves_are_the_person_whom_another_size_sees_whole(body):
     upper = torch.stack([torch.arange(17) < 9, torch.arange(17) >= 9])
     seen = whole.visible & torch.cat([upper, upper])
     halves = whole._replace(visible=seen, scores=whole.scores * seen, points=whole.points * seen[..., None])
-    merged = _merged([halves, reading(body)], (1.0, 1.0))
+    merged = _merged([halves, reading(body)], (1.0, 1.0), FAR)
     assert merged.valid.tolist() == [[True, False, False, False]]
     torch.testing.assert_close(merged.points[0, 0], body)
 
@@ -383,23 +387,44 @@ def test_a_few_joints_are_not_the_same_person(body):
     """Another reading has the person a little off, and two of the joints, exactly, as somebody else."""
     whole, two = reading(body + 4), reading(body, joints=2)
     second = People2D(*(torch.cat([b[:, :1], a[:, :3]], dim=1) for a, b in zip(whole, two, strict=True)))
-    merged = _merged([reading(body), second], (1.0, 1.0))
+    merged = _merged([reading(body), second], (1.0, 1.0), FAR)
     torch.testing.assert_close(merged.points[0, 0], body + 2)
     assert merged.valid.sum() == 1  # two joints on somebody are nobody
 
 
 def test_whom_only_another_size_sees_is_there_and_counts_less(body):
-    merged = _merged([reading(body), reading(body + 300, body + 3, score=0.8)], (1.0, 0.5))
+    merged = _merged([reading(body), reading(body + 300, body + 3, score=0.8)], (1.0, 0.5), FAR)
     assert merged.valid.tolist() == [[True, True, False, False]]
     torch.testing.assert_close(merged.points[0, 1], body + 300)
     torch.testing.assert_close(merged.scores[0, :, 0], torch.tensor([1, 0.65 * 0.8, 0, 0]))
+
+
+@pytest.mark.parametrize(("scale", "fills", "score"), [(0.5, True, 0.8), (0.5, False, 0.3), (1.5, True, 0.3)])
+def test_whoever_fills_the_image_is_as_sure_as_at_the_smaller_size(body, scale, fills, score):
+    readings = [reading(body, score=0.3), reading(body + 3, body + 300, score=0.8)]
+    merged = _merged(readings, (1.0, scale), 200.0 if fills else FAR)
+    weight = 0.8 * scale
+    torch.testing.assert_close(
+        merged.points[0, :2].sort(0).values, torch.stack([body + 3 * weight / (0.3 + weight), body + 300])
+    )
+    torch.testing.assert_close(
+        merged.scores[0, :2, 0].sort().values, torch.tensor([score, 0.8 if score > 0.3 else 0.65 * 0.8])
+    )
+
+
+def test_a_very_small_reading_is_for_those_who_fill_the_image(body):
+    readings = [reading(body), reading(body + 3, body + 300)]
+    merged = _merged(readings, (1.0, 0.4), FAR)
+    assert merged.valid.sum() == 1
+    torch.testing.assert_close(merged.points[0, 0], body)
+    assert _merged(readings, (1.0, 0.4), 200.0).valid.sum() == 2
 
 
 @pytest.mark.parametrize(("score", "stays"), [(0.9, "later"), (0.3, "first")])
 def test_of_two_in_one_place_the_surer_stays(body, score, stays):
     """Differently read, so that no joints agree: a fragment of the first reading does not keep away a whole person."""
     turned = 100 - body
-    merged = _merged([reading(body, score=0.4), reading(turned, score=score)], (1.0, 0.5))
+    merged = _merged([reading(body, score=0.4), reading(turned, score=score)], (1.0, 0.5), FAR)
     assert merged.valid.sum() == 1
     torch.testing.assert_close(merged.points[0, 0], turned if stays == "later" else body)
 
@@ -410,7 +435,7 @@ def test_people_side_by_side_are_seen_once_each_at_any_size(body):
     for scores in ((1.0, 0.5), (0.5, 1.0)):
         first, second = (reading(body, other, score=score) for score in scores)
         first.scores[0, 1] *= 0.8  # not as sure of both
-        merged = _merged([first, second], (1.0, 0.5))
+        merged = _merged([first, second], (1.0, 0.5), FAR)
         assert merged.valid.sum() == 2
         torch.testing.assert_close(merged.points[0, :2].sum(0), body + other)
 
