@@ -108,7 +108,8 @@ CHAINS = [
     "photographs/aae",
     "photographs/lifter photographs/lifter_gpu",
     "photographs/compact",
-    *(f"photographs/{stage} photographs/network" for stage in ("lift", "distill", "phase1", "phase2")),
+    "photographs/lift photographs/network photographs/lift_gpu",
+    *(f"photographs/{stage} photographs/network" for stage in ("distill", "phase1", "phase2")),
     *(f"small/base small/{stage} small/network" for stage in ("distill", "phase1 small/paired", "phase2")),
     *(
         f"small/base small/{stage} small/{scale}/{stage}"
