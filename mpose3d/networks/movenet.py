@@ -278,7 +278,10 @@ def _merged(readings: Sequence[People2D], scales: Sequence[float], side: float) 
     box = bounding_box(points, visible)
     diagonal = (box[..., 2:] - box[..., :2]).norm(dim=-1)
     fills = diagonal >= _FILLING * side
-    smaller, small = (valid.new_tensor([scale < part * scales[0] for scale in scales])[which] for part in (1, _SMALL))
+    smaller, small = (
+        torch.cat([valid.new_full((n,), scale < part * scales[0]) for n, scale in zip(places, scales, strict=True)])
+        for part in (1, _SMALL)
+    )
     close_up, valid = fills & smaller, valid & (fills | ~small)
     visible = visible & valid[..., None]
 
