@@ -271,18 +271,16 @@ def _merged(readings: Sequence[People2D], scales: Sequence[float], side: float) 
     scores if they are surer.
     """
     points, scores, visible, valid = (torch.cat(parts, dim=1) for parts in zip(*readings, strict=True))
-    weights = torch.cat([scale * reading.scores for scale, reading in zip(scales, readings, strict=True)], dim=1)
     places = [reading.valid.shape[1] for reading in readings]
+    scale = torch.cat([points.new_full((count,), scale) for count, scale in zip(places, scales, strict=True)])
+    weights = scale[:, None] * scores
     which = torch.cat([valid.new_full((count,), i, dtype=torch.long) for i, count in enumerate(places)])
     earlier, elsewhere = which < which[:, None], which != which[:, None]  # [n, m]: the reading of m, and that of n
     box = bounding_box(points, visible)
     diagonal = (box[..., 2:] - box[..., :2]).norm(dim=-1)
     fills = diagonal >= _FILLING * side
-    smaller, small = (
-        torch.cat([valid.new_full((n,), scale < part * scales[0]) for n, scale in zip(places, scales, strict=True)])
-        for part in (1, _SMALL)
-    )
-    close_up, valid = fills & smaller, valid & (fills | ~small)
+    close_up = fills & (scale < scales[0])
+    valid = valid & (fills | (scale >= _SMALL * scales[0]))
     visible = visible & valid[..., None]
 
     # half of the joints of n are at most this far from those of m, in diagonals of the box of n
