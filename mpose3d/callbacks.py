@@ -15,12 +15,10 @@ from mpose3d.data.mupots import MupotsDataModule
 from mpose3d.metrics.mupots import Mode, Mupots3D
 from mpose3d.networks.saved import SavedNetwork
 from mpose3d.poses.scenes import Scenes
+from mpose3d.representations.neural import ROOT_THRESHOLD
 from mpose3d.sample import AnnotatedPhotographs, Photographs, PicturedScenes
 from mpose3d.skeleton import MUPOTS_17, SKELETON
-from mpose3d.stages.aae import AAEStage
-from mpose3d.stages.chooser import ChooserStage
 from mpose3d.stages.cross_modal import CrossModalStage
-from mpose3d.stages.lifter import LifterStage
 from mpose3d.visualise.pictures import beside, hmpaf_picture, overlay, write_picture
 
 
@@ -43,11 +41,9 @@ class NetworkFile(Callback):
         if not isinstance(getattr(pl_module, "network", None), SavedNetwork):
             raise ValueError(f"NetworkFile has nothing to write of a {type(pl_module).__name__}: leave it out")
 
-    def on_train_epoch_end(
-        self, trainer: Trainer, pl_module: AAEStage | ChooserStage | CrossModalStage | LifterStage
-    ) -> None:
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         folder = _run_folder(trainer)
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and not trainer.fast_dev_run:
             pl_module.network.save(folder / "network.safetensors")
 
     # where weights are averaged, they are by now: their callback stands before this one
@@ -157,7 +153,7 @@ class MupotsScores(Callback):
             others have.
     """
 
-    def __init__(self, threshold: float = 0.5) -> None:
+    def __init__(self, threshold: float = ROOT_THRESHOLD) -> None:
         self.threshold = threshold
         self.metrics: dict[Mode, Mupots3D] = {}
 

@@ -180,11 +180,13 @@ def _train(args: list[str]) -> int:
     from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
 
     # classes that are imported can be named in YAML by their short names
+    import mpose3d.averaging
     import mpose3d.callbacks
     import mpose3d.data.coco
     import mpose3d.data.cross_modal
     import mpose3d.data.images
     import mpose3d.data.mupots
+    import mpose3d.data.paired
     import mpose3d.data.rendered
     import mpose3d.data.scenes
     import mpose3d.data.threedpw

@@ -72,7 +72,8 @@ def infer(
         teacher_size: side of the teacher's input in pixels: more finds smaller people; by default 512 for MoveNet and
             544 for others by "keypoints", 368 by "hmpaf", and the network's by "image".
         max_people: most people in a photograph.
-        threshold: least score of a person; by default the teacher's own, 0.15 for MoveNet.
+        threshold: least score of a person. By "keypoints" it is that of the 2D people, by default the teacher's own,
+            0.15 for MoveNet; by the others the probability of a root, by default 0.3.
         turned: by "keypoints", look at the photograph from all four sides, at four times the cost: finds people who lie
             or stand on their hands. By default not for MoveNet, which finds them anyhow.
         scales: the default teacher reads the photograph at these multiples of `teacher_size` and averages the joints

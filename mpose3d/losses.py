@@ -130,19 +130,23 @@ def keypoints(
 
 
 def pose_error(
-    joints: Float[Tensor, "b p J 3"], target: Float[Tensor, "b p J 3"], root: int, valid: Bool[Tensor, "b p"]
+    joints: Float[Tensor, "*people J 3"],
+    target: Float[Tensor, "*people J 3"],
+    root: int,
+    known: Bool[Tensor, "*people J"],
 ) -> Tensor:
-    """3D term of L_recon: mean distance of root-relative joints in metres."""
+    """3D term of L_recon: mean distance of root-relative joints in metres, over the known ones."""
     relative = (joints - joints[..., root, None, :]) - (target - target[..., root, None, :])
-    relative = torch.where(valid[..., None, None], relative, 0)  # before the norm, through which NaN would come back
-    return masked_mean(relative.norm(dim=-1).mean(-1), valid) / 1000
+    relative = torch.where(known[..., None], relative, 0)  # before the norm, through which NaN would come back
+    return masked_mean(relative.norm(dim=-1), known) / 1000
 
 
 def rotation_error(
     rotation: Float[Tensor, "b p 3 3"], target: Float[Tensor, "b p 3 3"], valid: Bool[Tensor, "b p"]
 ) -> Tensor:
     """Rotation term of L_recon: mean distance of the rotated axes, 0 to 2."""
-    return masked_mean((rotation - target).norm(dim=-2).mean(-1), valid)
+    difference = torch.where(valid[..., None, None], rotation - target, 0)  # as in `pose_error`
+    return masked_mean(difference.norm(dim=-2).mean(-1), valid)
 
 
 def depth_error(code: Float[Tensor, "b p"], target: Float[Tensor, "b p"], valid: Bool[Tensor, "b p"]) -> Tensor:
@@ -155,9 +159,15 @@ def root_error(
     offset: Float[Tensor, "b 2 g g"],
     mask: Float[Tensor, "b 1 g g"],
     offset_target: Float[Tensor, "b 2 g g"],
+    counted: Bool[Tensor, "b 1 g g"] | None = None,
 ) -> Tensor:
-    """Root map by focal cross entropy (Lin et al., ICCV 2017; gamma 2), sub-cell offset by L1, per person."""
+    """Root map by focal cross entropy (Lin et al., ICCV 2017; gamma 2), sub-cell offset by L1, per person.
+
+    Cells without a root that are not `counted` may say what they like.
+    """
     entropy = functional.binary_cross_entropy_with_logits(logits.float(), mask, reduction="none")
+    if counted is not None:
+        entropy = entropy * (counted | (mask > 0))
     probability = logits.float().sigmoid()
     hardness = torch.where(mask > 0, 1 - probability, probability).square()
     people = mask.sum().clamp_min(1)

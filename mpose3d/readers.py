@@ -23,7 +23,7 @@ from mpose3d.networks.photograph import PhotographNetwork
 from mpose3d.networks.teacher import Teacher
 from mpose3d.people import FORMAT, PhotographPeople, skeleton_json
 from mpose3d.representations.hmpaf import HMPAF, People2D, in_order
-from mpose3d.representations.neural import Roots
+from mpose3d.representations.neural import ROOT_THRESHOLD, Roots
 from mpose3d.skeleton import SKELETON
 
 #: steps of refinement of people whom a 2D network sees: more follow its errors (docs/results.md)
@@ -143,7 +143,7 @@ class MapReader(PeopleReader):
             by the teacher's maps, s = H(G(F(E(I)))), of any teacher of the network's layout, at any size.
         teacher_size: side of the teacher's input in pixels, by default that of the network's.
         max_people: most people, the best.
-        threshold: least probability of a root, by default the teacher's threshold.
+        threshold: least probability of a root, by default `ROOT_THRESHOLD`.
         backend, precision: see `accelerate`.
     """
 
@@ -158,7 +158,7 @@ class MapReader(PeopleReader):
         backend: Backend = "eager",
         precision: Precision = "float32",
     ) -> None:
-        self.threshold = teacher.threshold if threshold is None else threshold
+        self.threshold = ROOT_THRESHOLD if threshold is None else threshold
         whole = PhotographNetwork(teacher, network, pathway, max_people, self.threshold, teacher_size)
         focal_ratio, self._ratio = network.settings["focal_ratio"], whole.ratio
         super().__init__(teacher, network, whole, whole.side, focal_ratio, teacher.threshold, backend, precision)

@@ -35,6 +35,12 @@ def test_the_network_file_holds_what_was_trained(tmp_path):
         assert torch.equal(written.state_dict()[key], value), key
 
 
+def test_a_trial_run_writes_no_network(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    trainer(tmp_path, NetworkFile(), fast_dev_run=True).fit(tiny_stage("phase1"), tiny_data("phase1"))
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_network_file_holds_averaged_weights(tmp_path):
     stage = tiny_stage("lifter")
     averaging = EMAWeightAveraging(decay=0.5), NetworkFile()

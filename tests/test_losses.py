@@ -154,9 +154,12 @@ def test_poses_are_off_by_the_mean_distance_of_root_relative_joints_in_metres(th
     joints[..., 7, :] -= torch.tensor([0.0, 30.0, 40.0])  # the root
     joints[~those] = torch.nan
     joints.requires_grad_()
-    error = losses.pose_error(joints, target, 7, those)
+    known = those[..., None].repeat(1, 1, 15)
+    error = losses.pose_error(joints, target, 7, known)
     assert error.item() == pytest.approx(0.05 * 14 / 15, rel=1e-4)
-    torch.testing.assert_close(losses.pose_error(joints + 500, target, 7, those), error)
+    torch.testing.assert_close(losses.pose_error(joints + 500, target, 7, known), error)
+    known = known & (torch.arange(15) > 6)
+    assert losses.pose_error(joints, target, 7, known).item() == pytest.approx(0.05 * 7 / 8, rel=1e-4)
     (gradient,) = torch.autograd.grad(error, joints)
     assert gradient.isfinite().all() and not gradient[~those].any()
 
@@ -164,7 +167,12 @@ def test_poses_are_off_by_the_mean_distance_of_root_relative_joints_in_metres(th
 def test_rotations_are_off_by_the_mean_distance_of_the_rotated_axes(those, generator):
     rotation, target = roma.special_procrustes(torch.randn(2, 2, 3, 3, 3, generator=generator))
     of_everybody = torch.stack([(rotation @ axis - target @ axis).norm(dim=-1) for axis in torch.eye(3)]).mean(0)
-    torch.testing.assert_close(losses.rotation_error(rotation, target, those), of_everybody[those].mean())
+    error = losses.rotation_error(rotation, target, those)
+    torch.testing.assert_close(error, of_everybody[those].mean())
+    hidden = torch.where(those[..., None, None], rotation, torch.nan).requires_grad_()
+    assert losses.rotation_error(hidden, target, those) == error
+    (gradient,) = torch.autograd.grad(losses.rotation_error(hidden, target, those), hidden)
+    assert gradient.isfinite().all() and not gradient[~those].any()
 
 
 def test_codes_and_pixels_are_off_by_mean_absolute_differences(those, generator):

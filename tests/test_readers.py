@@ -20,6 +20,7 @@ from mpose3d.poses.artificial import ArtificialPoses
 from mpose3d.poses.scenes import SceneSampler
 from mpose3d.readers import SEEN_REFINE, KeypointReader, MapReader, _of_all_positions
 from mpose3d.representations.hmpaf import HMPAF, People2D, draw
+from mpose3d.representations.neural import ROOT_THRESHOLD
 from mpose3d.skeleton import COCO_17, MPOSE3D, SKELETON
 from mpose3d.stages import ChooserStage
 
@@ -28,7 +29,7 @@ def test_the_camera_projects_the_people_onto_the_photograph(network):
     """joints_px, root_px, joints_mm and camera of a file agree to a hundredth of a pixel or so."""
     network.representation.__dict__["perspective"] = "full"
     reader = MapReader(SmallTeacher(width=8), network)
-    assert reader.threshold == SmallTeacher.threshold
+    assert reader.threshold == ROOT_THRESHOLD
     box = Letterbox.fit(90, 40, 64)
     people = reader.read(np.zeros((64, 64, 3), np.uint8), box)
     assert len(people.score)

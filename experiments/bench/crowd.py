@@ -35,7 +35,7 @@ class Crowd:
         poses = rotate(ArtificialPoses().sample(people, generator), upright)
         joints = translate(poses, PICTURE * torch.tensor(at), depth, camera)[None]
         drawn = torch.ones(joints.shape[:-1], dtype=torch.bool)
-        image = render(Scenes(joints, drawn[..., 0], drawn), camera, PICTURE, generator)
+        image = render(Scenes(joints, drawn[..., 0], drawn, drawn), camera, PICTURE, generator)
         self.picture = Picture.whole((255 * image[0].permute(1, 2, 0)).round().byte().numpy())
         self.joints_px, self.drawn = camera.project(joints), drawn
 

@@ -135,7 +135,7 @@ def _read_cells_hdf5(path: Path, variable: str) -> np.ndarray:
     try:
         import h5py
     except ImportError as error:
-        raise ImportError(f"{path}: a MATLAB 7.3 file needs the package h5py: pip install h5py") from error
+        raise ImportError(f"{path}: a MATLAB 7.3 file needs the package h5py: pip install mpose3d[mat73]") from error
     with reading(path, "a readable MuPoTS-3D .mat file"), h5py.File(path) as file:
         if variable not in file:
             raise ValueError(f"has {', '.join(file)}, expected {variable}")

@@ -82,7 +82,8 @@ def before_camera(batch: AnnotatedPhotographs, layout: Layout, camera: Camera) -
 
     They have the bones of `SKELETON`, are turned so that the line of sight meets them from the same side as in the
     photograph, and stand where their projection comes closest to the annotated joints. A joint that the layout does not
-    have (the top of the head in SMPL) continues the limb before it. Who has no root in the image is left out.
+    have (the top of the head in SMPL) continues the limb before it, and is not known. Who has no root in
+    the image is left out.
     """
     px, _ = layout.to_skeleton(batch.points * batch.scale[:, None, None] + batch.offset[:, None, None], estimate=True)
     joints, known = layout.to_skeleton(batch.joints, estimate=True)
@@ -101,7 +102,8 @@ def before_camera(batch: AnnotatedPhotographs, layout: Layout, camera: Camera) -
     valid = batch.valid & inside[..., root]
     nobody = p_r.new_tensor([0.0, 0.0, 3000.0])
     scene = torch.where(valid[..., None, None], p_r + place[..., None, :], nobody)
-    return Scenes(scene, valid, valid[..., None] & inside & known)
+    known = valid[..., None] & known
+    return Scenes(scene, valid, known & inside, known)
 
 
 def _turn(a: Tensor, b: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mpose3d.data.epochs import StreamLoader
-from mpose3d.data.mocap import read_motion_capture, split_clips
+from mpose3d.data.mocap import SPLIT_SEED, read_motion_capture, split_clips
 from mpose3d.geometry.camera import FOCAL_RATIO, Camera
 from mpose3d.poses.artificial import (
     ArtificialPoses,
@@ -49,8 +49,8 @@ class _Numbers(Dataset):
 class SyntheticPoses(LightningDataModule):
     """Batches (`batch_size`, 15, 3) of canonical poses in mm, for the stage `aae`.
 
-    Trains on a mixture of artificial poses and motion capture. Validates on motion capture whose clips were held out,
-    or on artificial poses where there is none.
+    Trains on a mixture of artificial poses and motion capture. Validates on motion capture whose clips were held out
+    (on those of training if `held_out` is 0), or on artificial poses where there is none.
 
     Args:
         motion_capture: file or folder that `read_motion_capture` takes; None trains on artificial poses alone.
@@ -73,7 +73,7 @@ class SyntheticPoses(LightningDataModule):
         motion_capture: str | None = None,
         artificial: float = 0.5,
         held_out: float = 0.2,
-        split_seed: int = 0,
+        split_seed: int = SPLIT_SEED,
         recombine: float = 0.0,
         interpolate: float = 0.0,
         seated: float = 0.0,
@@ -140,7 +140,7 @@ class SyntheticPoses(LightningDataModule):
 
 
 class SyntheticScenes(SyntheticPoses):
-    """Batches of `Scenes` of `batch_size` scenes each, for `phase1` and `phase2`.
+    """Batches of `Scenes` of `batch_size` scenes each, for `phase1`, `phase2` and the lifter.
 
     Args:
         input_size, focal_ratio: the fixed camera; they must be those of the network.

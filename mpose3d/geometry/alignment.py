@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from mpose3d.geometry.extent import spread
 from mpose3d.geometry.precision import full_precision
 
 # Two points can always be laid on two others, which says nothing of a pose.
@@ -121,6 +122,12 @@ def _rotation(correlation: Float[Tensor, "3 3 n"]) -> tuple[Float[Tensor, "3 3 n
         rotation[..., rest] = roma.special_procrustes(b[..., rest].permute(2, 0, 1)).permute(1, 2, 0)
         root = torch.where(rest, (rotation * b).sum(dim=(0, 1)), root)
     return rotation, torch.where(usable, root * norm, 0)
+
+
+def is_point(points: Float[Tensor, "*batch J D"], visible: Bool[Tensor, "*batch J"]) -> Bool[Tensor, "*batch"]:
+    """Whether the visible joints are one point, which has no rotation and no size; not where one of them is NaN."""
+    middle, size = spread(points.double(), visible)
+    return size <= _POINT * middle.norm(dim=-1)
 
 
 @full_precision

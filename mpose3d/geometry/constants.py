@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 Numbers = tuple["float | int | Numbers", ...]
 
@@ -14,10 +15,10 @@ Numbers = tuple["float | int | Numbers", ...]
 def constant(values: Numbers, device: torch.device, dtype: torch.dtype = torch.long) -> Tensor:
     """`values` on a device; never to be changed in place.
 
-    A GPU has to be waited for when numbers of Python go there, so they go once. While a network is compiled or exported
-    they are made anew, because a tracer's tensors must not outlive it.
+    A GPU has to be waited for when numbers of Python go there, so they go once. While a network is traced (compiled,
+    exported, or run on fake tensors) they are made anew, because a tracer's tensors must not outlive it.
     """
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or is_in_torch_dispatch_mode():
         return torch.tensor(values, device=device, dtype=dtype)
     return _kept(values, device, dtype)
 

@@ -43,4 +43,5 @@ def spread(
     count = visible.sum(-1).clamp_min(1)
     middle = torch.where(seen, points, 0).sum(-2) / count[..., None]
     squared = torch.where(seen, points - middle[..., None, :], 0).square().sum((-2, -1)) / count
-    return middle, squared.sqrt()
+    point = squared == 0  # where the root has no finite gradient
+    return middle, torch.where(point, 1, squared).sqrt().masked_fill(point, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TypeVar
 
 import torch
@@ -23,7 +24,7 @@ def full_precision(function: F) -> F:
     @functools.wraps(function)
     def wrapper(*args, **kwargs):
         device = next((v.device.type for v in (*args, *kwargs.values()) if isinstance(v, Tensor)), "cpu")
-        with torch.autocast(device, enabled=False):
+        with torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext():
             return function(*map(widen, args), **{k: widen(v) for k, v in kwargs.items()})
 
     return wrapper  # type: ignore[return-value]

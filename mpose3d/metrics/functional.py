@@ -40,6 +40,8 @@ def mpjpe(
 ) -> Float[Tensor, "*batch"]:
     """Mean per-joint position error, in the unit of the input: mm in 3D, px in 2D."""
     visible = _needs_root(visible, root)
+    if visible is not None:  # before the norm, through which NaN would come back
+        prediction, target = (torch.where(visible[..., None], points, 0) for points in (prediction, target))
     return _mean_over_visible(joint_errors(prediction, target, root=root), visible)
 
 

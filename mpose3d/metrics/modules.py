@@ -2,7 +2,8 @@
 
 Every state is a sum, so the result is the same for any batch size and any split of the people over processes, uneven
 ones included. `compute` gives the mean over the poses that were scored; NaN where there was none. A pose that no
-prediction can be scored on (no visible joint, root invisible) is left out; NaN in a prediction makes the mean NaN.
+prediction can be scored on (no visible joint, root invisible, one point where sizes are compared) is left out; NaN in
+a prediction makes the mean NaN.
 """
 
 from __future__ import annotations
@@ -12,9 +13,18 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torchmetrics import Metric
 
-from mpose3d.geometry.alignment import MIN_ALIGNED_JOINTS
+from mpose3d.geometry.alignment import MIN_ALIGNED_JOINTS, is_point
 from mpose3d.geometry.extent import bounding_box
 from mpose3d.metrics import functional
+
+
+def keep_apart(metric: Metric) -> None:
+    """Add a state that equals nothing, not even itself.
+
+    A `MetricCollection` updates one metric for all whose states are equal after the first batch, and these may be equal
+    by chance: of nobody all sums are 0.
+    """
+    metric.add_state("apart", torch.tensor(torch.nan), dist_reduce_fx="sum")
 
 
 class _MeanOverPoses(Metric):
@@ -28,6 +38,7 @@ class _MeanOverPoses(Metric):
         super().__init__(**kwargs)
         self.add_state("total", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        keep_apart(self)
 
     def update(
         self,
@@ -40,14 +51,16 @@ class _MeanOverPoses(Metric):
             raise ValueError(f"prediction {tuple(prediction.shape)} and target {tuple(target.shape)} differ in shape")
         if visible is None:
             visible = torch.ones(target.shape[:-1], dtype=torch.bool, device=target.device)
-        scorable = self._scorable(visible)
+        scorable = self._scorable(target, visible)
         self.total += self._score(prediction, target, visible)[scorable].double().sum()
         self.count += scorable.sum()
 
     def compute(self) -> Tensor:
         return (self.total / self.count).float()
 
-    def _scorable(self, visible: Bool[Tensor, "*batch J"]) -> Bool[Tensor, "*batch"]:
+    def _scorable(
+        self, target: Float[Tensor, "*batch J D"], visible: Bool[Tensor, "*batch J"]
+    ) -> Bool[Tensor, "*batch"]:
         return visible.any(dim=-1)
 
     def _score(self, prediction: Tensor, target: Tensor, visible: Tensor) -> Tensor:
@@ -61,7 +74,9 @@ class _RootRelative(_MeanOverPoses):
         super().__init__(**kwargs)
         self.root = root
 
-    def _scorable(self, visible: Bool[Tensor, "*batch J"]) -> Bool[Tensor, "*batch"]:
+    def _scorable(
+        self, target: Float[Tensor, "*batch J D"], visible: Bool[Tensor, "*batch J"]
+    ) -> Bool[Tensor, "*batch"]:
         return visible.any(dim=-1) if self.root is None else visible[..., self.root]
 
 
@@ -75,25 +90,35 @@ class MPJPE(_RootRelative):
 
 
 class PMPJPE(_MeanOverPoses):
-    """MPJPE after a similarity without reflection per pose, mm. Poses with fewer than 3 visible joints are left out."""
+    """MPJPE after a similarity without reflection per pose, mm.
+
+    Poses with fewer than 3 visible joints, or with all of them in one point, are left out.
+    """
 
     higher_is_better = False
 
-    def _scorable(self, visible: Bool[Tensor, "*batch J"]) -> Bool[Tensor, "*batch"]:
-        return visible.sum(dim=-1) >= MIN_ALIGNED_JOINTS
+    def _scorable(
+        self, target: Float[Tensor, "*batch J D"], visible: Bool[Tensor, "*batch J"]
+    ) -> Bool[Tensor, "*batch"]:
+        return (visible.sum(dim=-1) >= MIN_ALIGNED_JOINTS) & ~is_point(target, visible)
 
     def _score(self, prediction: Tensor, target: Tensor, visible: Tensor) -> Tensor:
         return functional.pmpjpe(prediction, target, visible)
 
 
 class NMPJPE(_RootRelative):
-    """MPJPE of root-relative poses after the best non-negative scale per pose, mm."""
+    """MPJPE of root-relative poses after the best non-negative scale per pose, mm; one-point poses are left out."""
 
     higher_is_better = False
     root: int
 
     def __init__(self, root: int, **kwargs) -> None:
         super().__init__(root, **kwargs)
+
+    def _scorable(
+        self, target: Float[Tensor, "*batch J D"], visible: Bool[Tensor, "*batch J"]
+    ) -> Bool[Tensor, "*batch"]:
+        return visible[..., self.root] & ~is_point(target - target[..., self.root, None, :], visible)
 
     def _score(self, prediction: Tensor, target: Tensor, visible: Tensor) -> Tensor:
         return functional.n_mpjpe(prediction, target, visible, root=self.root)
@@ -130,7 +155,9 @@ class MRPE(_MeanOverPoses):
         super().__init__(**kwargs)
         self.root = root
 
-    def _scorable(self, visible: Bool[Tensor, "*batch J"]) -> Bool[Tensor, "*batch"]:
+    def _scorable(
+        self, target: Float[Tensor, "*batch J D"], visible: Bool[Tensor, "*batch J"]
+    ) -> Bool[Tensor, "*batch"]:
         return visible[..., self.root]
 
     def _score(self, prediction: Tensor, target: Tensor, visible: Tensor) -> Tensor:
@@ -158,7 +185,9 @@ class BoxIoU(_MeanOverPoses):
 
     higher_is_better = True
 
-    def _scorable(self, visible: Bool[Tensor, "*batch J"]) -> Bool[Tensor, "*batch"]:
+    def _scorable(
+        self, target: Float[Tensor, "*batch J D"], visible: Bool[Tensor, "*batch J"]
+    ) -> Bool[Tensor, "*batch"]:
         return visible.sum(dim=-1) >= 2
 
     def _score(self, prediction: Tensor, target: Tensor, visible: Tensor) -> Tensor:

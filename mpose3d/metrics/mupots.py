@@ -19,6 +19,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from mpose3d.metrics.functional import AUC_THRESHOLDS, pmpjpe, root_error
+from mpose3d.metrics.modules import keep_apart
 from mpose3d.skeleton import MUPOTS_17, SKELETON
 
 Mode = Literal["all", "matched"]
@@ -197,6 +198,7 @@ class Mupots3D(Metric):
             ("displaced", (count,), torch.float64),
         ):
             self.add_state(name, torch.zeros(shape, dtype=dtype), dist_reduce_fx="sum")
+        keep_apart(self)
 
     def update(
         self,

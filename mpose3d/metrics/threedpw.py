@@ -14,6 +14,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from mpose3d.metrics.functional import joint_errors, pmpjpe
+from mpose3d.metrics.modules import keep_apart
 from mpose3d.skeleton import LSP_14, SMPL_24
 
 PCK_THRESHOLD = 50.0
@@ -74,6 +75,7 @@ class Challenge(Metric):
         self.add_state("pmpjpe", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("correct", torch.zeros(len(_AUC_THRESHOLDS), dtype=torch.long), dist_reduce_fx="sum")
         self.add_state("poses", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        keep_apart(self)
 
     def update(self, prediction: Float[Tensor, "n J 3"], target: Float[Tensor, "n J 3"]) -> None:
         """Add poses of `SMPL_24` in mm; raises ValueError on other joints or NaN."""
@@ -108,6 +110,7 @@ class FourteenJoints(Metric):
         self.add_state("mpjpe", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("pmpjpe", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("poses", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+        keep_apart(self)
 
     def update(self, prediction: Float[Tensor, "n J 3"], target: Float[Tensor, "n J 3"]) -> None:
         """Add poses of `LSP_14` in mm; raises ValueError on other joints or NaN."""

@@ -24,12 +24,14 @@ class Scenes(NamedTuple):
     """People in camera space (mm), padded to the same number in every scene.
 
     `drawn` says which joints a picture of the scene shows: false for padding, for joints outside the image, hidden
-    behind somebody, or dropped.
+    behind somebody, or dropped. `known` says which joints are those of the source of the pose; others are a guess,
+    and no target.
     """
 
     joints: Float[Tensor, "b p 15 3"]
     valid: Bool[Tensor, "b p"]
     drawn: Bool[Tensor, "b p 15"]
+    known: Bool[Tensor, "b p 15"]
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ class SceneSampler:
         drawn = valid[..., None] & inside & (uniform(*shape, len(SKELETON)) >= self.dropped)
         if self.occlusion > 0:
             drawn = drawn & ~self._hidden(joints, valid)
-        return Scenes(joints, valid, drawn)
+        return Scenes(joints, valid, drawn, valid[..., None].expand_as(drawn))
 
     def _rotations(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         device = generator.device

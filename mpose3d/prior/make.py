@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from mpose3d.data.mocap import split_clips
+from mpose3d.data.mocap import SPLIT_SEED, split_clips
 from mpose3d.data.scenes import SyntheticPoses
 from mpose3d.poses.artificial import ArtificialPoses
 from mpose3d.poses.occupancy import PoseOccupancy
@@ -98,7 +98,7 @@ def fit_occupancy(
     layout: str = "mupots",
     body_models: Path | None = None,
     held_out: float = 0.2,
-    split_seed: int = 4,
+    split_seed: int = SPLIT_SEED,
     seed: int = 0,
 ) -> None:
     """Learn from motion capture where forearms and shins may point, given the limbs above them; say what it keeps out.

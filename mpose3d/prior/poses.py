@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mpose3d import assets
-from mpose3d.data.mocap import read_motion_capture, split_clips
+from mpose3d.data.mocap import SPLIT_SEED, read_motion_capture, split_clips
 from mpose3d.files import whole_or_none
 from mpose3d.geometry.kinematics import canonical_to_local, local_to_canonical
 from mpose3d.networks.autoencoder import PoseAutoEncoder
@@ -30,7 +30,7 @@ def read(
     layout: str = "mupots",
     body_models: Path | None = None,
     held_out: float | None = None,
-    split_seed: int = 4,
+    split_seed: int = SPLIT_SEED,
 ) -> dict[str, Tensor]:
     """Recordings of canonical poses (T, 15, 3) with the bones of `SKELETON`; with `held_out` only those held out."""
     clips = read_motion_capture(path, layout, body_models)

@@ -25,6 +25,9 @@ from mpose3d.geometry.kinematics import (
 from mpose3d.geometry.precision import full_precision
 from mpose3d.skeleton import SKELETON
 
+#: least probability of a root at which somebody is taken to be there
+ROOT_THRESHOLD = 0.3
+
 
 class NeuralGrid(NamedTuple):
     """What H reads out of v: s itself, and where the roots are.
@@ -133,7 +136,14 @@ class NeuralRepresentation:
         shape = (self.grid, self.grid)
         return mask[:, None, :-1].unflatten(-1, shape), offsets[..., :-1].unflatten(-1, shape)
 
-    def find_roots(self, grid: NeuralGrid, max_people: int, threshold: float = 0.5) -> Roots:
+    def cells_in(self, boxes: Float[Tensor, "b p 4"]) -> Bool[Tensor, "b 1 g g"]:
+        """The cells whose centre lies in one of the boxes (x0, y0, x1, y1) px; a box of NaN holds none."""
+        cells = torch.arange(self.grid**2, device=boxes.device)
+        centres = self.root_px(cells, boxes.new_zeros(2))
+        inside = ((centres > boxes[..., None, :2]) & (centres < boxes[..., None, 2:])).all(-1).any(1)
+        return inside[:, None].unflatten(-1, (self.grid, self.grid))
+
+    def find_roots(self, grid: NeuralGrid, max_people: int, threshold: float = ROOT_THRESHOLD) -> Roots:
         """Roots at the local maxima (3x3) of the root map, best first; nothing leaves the device."""
         probability = grid.root.float().sigmoid()
         # of equal neighbours only the first is a peak

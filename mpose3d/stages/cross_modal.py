@@ -10,17 +10,24 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mpose3d import losses
+from mpose3d.geometry.extent import bounding_box
 from mpose3d.geometry.kinematics import canonicalize, rotate
 from mpose3d.geometry.precision import full_precision
 from mpose3d.metrics.functional import mpjpe, pmpjpe
 from mpose3d.networks.cross_modal import CrossModalNetwork, Detection
 from mpose3d.networks.teacher.base import Teacher
 from mpose3d.poses.scenes import Scenes
-from mpose3d.representations.hmpaf import HMPAF, parse, select_supplied
+from mpose3d.representations.hmpaf import HMPAF, select_supplied
 from mpose3d.representations.neural import NeuralGrid, Roots
 from mpose3d.sample import AnnotatedPhotographs, CrossModalBatch, Photographs, PicturedScenes
 from mpose3d.skeleton import SKELETON
 from mpose3d.stages.base import Stage
+
+# probability of a root from which H is sure: whom L_ss takes up, and who counts as found
+_SURE_ROOT = 0.5
+
+# how far beyond the box of the joints seen a root may be that the teacher does not see, in longer sides of the box
+_REACH = 0.5
 
 #: what validation and test data may consist of
 ScoredBatch = Scenes | PicturedScenes | Photographs | AnnotatedPhotographs
@@ -30,7 +37,7 @@ ScoredBatch = Scenes | PicturedScenes | Photographs | AnnotatedPhotographs
 class LossWeights:
     """Weights of the terms.
 
-    distl, distl_root: L_distl and the roots, against the teacher's parse.
+    distl, distl_root: L_distl and the roots, against the teacher's people.
     recon_maps: F(G(m_syn)) against m_syn. The other recon terms: the people of H(G(m_syn)) against the scene's, their
     3D joints (pose), the same before T_R (canonical), T_R itself (rotation), 2D joints (points), depth code, and roots.
     ss: s against s~.
@@ -100,27 +107,34 @@ class CrossModalStage(Stage):
 
     # pathways --------------------------------------------------------------------------------------------------------
 
-    def teacher_people(self, v: Tensor) -> tuple[Tensor, Tensor, Roots]:
-        """k_q: the teacher's parse as joints of the skeleton (b, p, 15, 2), their visibility, and the roots."""
+    def teacher_people(self, v: Tensor) -> tuple[Tensor, Tensor, Roots, Tensor]:
+        """k_q: the teacher's people as joints of the skeleton (b, p, 15, 2), their visibility, and the roots.
+
+        Whose root the teacher does not see is not among them. The last (b, 1, g, g) are the cells where it may be.
+        """
         layout = self.teacher.layout
         with torch.no_grad():
-            found = parse(self.teacher.decode(v), layout, self.teacher.stride)
+            found = self.teacher.people(self.teacher.decode(v))
         points, visible = layout.to_skeleton(found.points, found.visible)
-        valid = found.valid & visible[..., SKELETON.root]
+        rooted = visible[..., SKELETON.root]
+        valid = found.valid & rooted
         root_px = torch.where(valid[..., None], points[..., SKELETON.root, :], 0)
-        return points, visible & valid[..., None], Roots(root_px, valid.float(), valid)
+        box = bounding_box(points, visible & (found.valid & ~rooted)[..., None])
+        reach = _REACH * (box[..., 2:] - box[..., :2]).amax(-1, keepdim=True)
+        near = self.network.representation.cells_in(torch.cat([box[..., :2] - reach, box[..., 2:] + reach], dim=-1))
+        return points, visible & valid[..., None], Roots(root_px, valid.float(), valid), near
 
     def distillation(self, v: Tensor, grid: NeuralGrid) -> dict[str, Tensor]:
         """Distillation pathway: the student's projected people against the teacher's parse, at the teacher's roots."""
         if self.weights.distl == self.weights.distl_root == 0:
             return {}
         representation = self.network.representation
-        k_q, visible, roots = self.teacher_people(v)
+        k_q, visible, roots, unsure = self.teacher_people(v)
         people = representation.decode(grid, roots, self.network.psi)
         mask, offset = representation.root_targets(roots.px, roots.valid)
         return {
             "distl": losses.keypoints(people.joints_px, k_q, visible, representation.input_size),
-            "distl_root": losses.root_error(grid.root, grid.offset, mask, offset),
+            "distl_root": losses.root_error(grid.root, grid.offset, mask, offset, ~unsure),
         }
 
     def draw_scenes(self, scenes: Scenes) -> HMPAF:
@@ -164,15 +178,15 @@ class CrossModalStage(Stage):
         projected = representation.project(scenes.joints)
         roots = Roots(projected[..., SKELETON.root, :], scenes.valid.float(), scenes.valid)
         people = representation.decode(grid, roots, network.psi)
-        inside = scenes.valid[..., None] & (projected.abs() < 2 * representation.input_size).all(-1)
+        inside = scenes.known & (projected.abs() < 2 * representation.input_size).all(-1)
         mask, offset = representation.root_targets(roots.px, roots.valid)
         root = SKELETON.root
         code, target_code = map(representation.depth_code, (people.depth, scenes.joints[..., root, 2]))
         p_c, rotation = canonicalize(scenes.joints)
         relative = people.joints - people.joints[..., root, None, :]
         return {
-            "pose": losses.pose_error(people.joints, scenes.joints, root, scenes.valid),
-            "canonical": losses.pose_error(rotate(relative, people.rotation.mT), p_c, root, scenes.valid),
+            "pose": losses.pose_error(people.joints, scenes.joints, root, scenes.known),
+            "canonical": losses.pose_error(rotate(relative, people.rotation.mT), p_c, root, scenes.known),
             "rotation": losses.rotation_error(people.rotation, rotation, scenes.valid),
             "points": losses.keypoints(people.joints_px, projected, inside, representation.input_size),
             "depth": losses.depth_error(code, target_code, scenes.valid),
@@ -184,7 +198,9 @@ class CrossModalStage(Stage):
         if self.weights.ss == 0:
             return {}
         network, representation = self.network, self.network.representation
-        roots = representation.find_roots(NeuralGrid(*(part.detach() for part in grid)), max_people=8)
+        roots = representation.find_roots(
+            NeuralGrid(*(part.detach() for part in grid)), max_people=8, threshold=_SURE_ROOT
+        )
         people = representation.decode(grid, roots, network.psi)
         drawn = roots.valid[..., None].expand(people.joints_px.shape[:-1])
         again = network.h_of_g(network.encode(network.draw(people.joints_px, drawn)))
@@ -255,7 +271,7 @@ def scene_errors(network: CrossModalNetwork, grid: NeuralGrid, scenes: Scenes) -
     root_px = representation.project(scenes.joints)[..., SKELETON.root, :]
     people = representation.decode(grid, Roots(root_px, scenes.valid.float(), scenes.valid), network.psi)
     predicted, truth = people.joints[scenes.valid], scenes.joints[scenes.valid]
-    found = representation.find_roots(grid, max_people=20)
+    found = representation.find_roots(grid, max_people=20, threshold=_SURE_ROOT)
     apart = torch.cdist(root_px, found.px).masked_fill(~found.valid[:, None], torch.inf).amin(-1)
     return {
         "mpjpe": mpjpe(predicted, truth, root=SKELETON.root),

@@ -73,12 +73,13 @@ class LifterStage(Stage):
         p_c, rotation = canonicalize(joints)
         p_c = local_to_canonical(canonical_to_local(p_c))
         counted = enough_joints(visible)
+        known = counted[:, None] & batch.known[batch.valid]
         root = SKELETON.root
         relative = people.joints - people.joints[:, root, None]
         distance = (people.joints_px - truth_px).norm(dim=-1) / spread(truth_px)[1].clamp_min(1)[:, None]
         terms = {
-            "pose": losses.pose_error(people.joints, rotate(p_c, rotation), root, counted),
-            "canonical": losses.pose_error(rotate(relative, people.rotation.mT), p_c, root, counted),
+            "pose": losses.pose_error(people.joints, rotate(p_c, rotation), root, known),
+            "canonical": losses.pose_error(rotate(relative, people.rotation.mT), p_c, root, known),
             "rotation": losses.rotation_error(people.rotation, rotation, counted),
             "points": losses.masked_mean(distance.clamp(max=2), counted[:, None] & drawn),
         }

@@ -1,1 +1,1 @@
-"""People -> pictures and pages. Knows arrays only: no networks, no data."""
+"""People -> pictures and pages. Knows no networks and no data."""

@@ -83,6 +83,7 @@ def test_a_joint_that_the_data_set_lacks_continues_its_limb(generator):
     found = before_camera(batch, SMPL_24, CAMERA)
     top, neck, pelvis = (found.joints[..., j, :] for j in SKELETON.indices("head_top", "neck", "pelvis"))
     assert found.valid.all() and not found.drawn[..., SKELETON.index("head_top")].any()
+    assert found.known.sum(-1).eq(14).all() and not found.known[..., SKELETON.index("head_top")].any()
     torch.testing.assert_close(torch.cosine_similarity(top - neck, neck - pelvis, dim=-1), torch.ones(4, 1))
 
 

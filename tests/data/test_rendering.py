@@ -44,9 +44,8 @@ def standing(yaw: float, depth: float = 2000.0, x: float = 55.5) -> torch.Tensor
 def together(*people: torch.Tensor, copies: int) -> Scenes:
     """The same people (15, 3) in several scenes."""
     joints = torch.stack(people).expand(copies, -1, -1, -1)
-    return Scenes(
-        joints, torch.ones(joints.shape[:2], dtype=torch.bool), torch.ones(joints.shape[:3], dtype=torch.bool)
-    )
+    everything = torch.ones(joints.shape[:3], dtype=torch.bool)
+    return Scenes(joints, everything[..., 0], everything, everything)
 
 
 def colour_at(images: torch.Tensor, point: torch.Tensor) -> torch.Tensor:
@@ -67,7 +66,7 @@ def test_padding_draws_nothing(scenes):
     nobody = torch.zeros_like(scenes.valid)
     empty = render(scenes._replace(valid=nobody), CAMERA, SIZE, seeded())
     for filler in (0.0, math.nan, 1e4):
-        padding = Scenes(torch.full_like(scenes.joints, filler), nobody, scenes.drawn)
+        padding = Scenes(torch.full_like(scenes.joints, filler), nobody, scenes.drawn, scenes.known)
         assert torch.equal(empty, render(padding, CAMERA, SIZE, seeded()))
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from mpose3d.geometry.constants import constant, like, take
 
@@ -37,3 +38,10 @@ def test_a_tracer_leaves_nothing_behind():
     program = torch.export.export(Sum(), (torch.ones(2),))
     assert type(like((123.5, 4.5), torch.ones(2))) is torch.Tensor
     assert program.module()(torch.ones(2)).tolist() == [123.5, 4.5]
+    # one that fakes them must not be given real ones either
+    for _ in range(2):
+        with FakeTensorMode():
+            assert isinstance(torch.ones(2) * like((123.5, 4.5), torch.ones(2)), FakeTensor)
+        assert type(like((123.5, 4.5), torch.ones(2))) is torch.Tensor
+    traced = torch.jit.trace(Sum(), torch.ones(2))
+    assert traced(torch.ones(2)).tolist() == [123.5, 4.5]

@@ -40,6 +40,9 @@ def test_the_spread_is_that_of_the_visible_points():
     assert middle.tolist() == [2, 3.5] and size.item() == pytest.approx((1 + 1.5**2) ** 0.5)
     torch.testing.assert_close(spread(POINTS[:2]), (middle, size))
     assert [part.abs().max().item() for part in spread(POINTS, SEEN & False)] == [0, 0]
+    point = torch.ones(15, 2, requires_grad=True)
+    size = spread(point)[1]
+    assert size == 0 and not torch.autograd.grad(size, point)[0].any()
 
 
 def test_the_spread_moves_and_grows_with_the_points(generator):

@@ -121,6 +121,15 @@ class TestDegenerate:
         assert n_mpjpe(prediction, target, nothing, root=ROOT).isnan().all()
         assert pck2d(prediction[..., :2], target[..., :2], nothing).isnan().all()
 
+    def test_what_is_hidden_has_no_gradient(self, generator: torch.Generator) -> None:
+        prediction, target = torch.randn(2, 5, 15, 3, generator=generator)
+        visible = torch.arange(15) < 11
+        prediction[:, 12] = torch.nan
+        for root in (None, ROOT):
+            hidden = prediction.clone().requires_grad_()
+            mpjpe(hidden, target, (visible | (torch.arange(15) == ROOT)).expand(5, 15), root=root).sum().backward()
+            assert hidden.grad.isfinite().all() and not hidden.grad[:, 12].any() and hidden.grad[:, :11].any()
+
     def test_root_invisible(self, generator: torch.Generator) -> None:
         prediction, target = random_poses(generator)
         rootless = torch.arange(15).expand(50, 15) != ROOT

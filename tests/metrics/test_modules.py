@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from torchmetrics import MetricCollection
 
 from mpose3d.geometry.extent import bounding_box
 from mpose3d.metrics import functional
-from mpose3d.metrics.modules import MPJPE, PCK2D, PCK3D
+from mpose3d.metrics.modules import MPJPE, NMPJPE, PCK2D, PCK3D, PMPJPE
+from mpose3d.metrics.mupots import Mupots3D
 from mpose3d.skeleton import SKELETON
-from tests.metrics.samples import compute_all, mupots_mean, people, random_frames
+from tests.metrics.samples import METRICS_3D, compute_all, mupots_mean, people, random_frames
 
 ROOT = SKELETON.root
 
@@ -46,6 +48,40 @@ def test_every_metric_is_the_mean_of_the_poses_that_can_be_scored() -> None:
     }
     expected = {name: values.nanmean().item() for name, values in of_poses.items()}
     assert compute_all([(prediction, target, visible)]) == pytest.approx(expected)
+
+
+def test_a_collection_keeps_every_metric_apart() -> None:
+    """torchmetrics takes two metrics for one if their states are equal after the first batch: here nobody is in it."""
+    prediction, target, visible = people()
+    metrics = MetricCollection({name: make() for name, make in METRICS_3D.items()})
+    for count in (0, None):
+        metrics.update(prediction[:count], target[:count], visible[:count])
+    single = compute_all([(prediction, target, visible)])
+    assert {name: value.item() for name, value in metrics.compute().items()} == {name: single[name] for name in metrics}
+
+
+def test_modes_of_mupots_stay_apart_in_a_collection() -> None:
+    both = MetricCollection({mode: Mupots3D(("TS1",), mode) for mode in ("all", "matched")})
+    frames = list(random_frames(0))
+    annotated, frames[2], frames[5] = (torch.zeros_like(frames[part]) for part in (2, 2, 5))  # nobody anywhere
+    both.update("TS1", *frames)
+    frames[2] = ~annotated
+    both.update("TS1", *frames)
+    assert both["all"].compute().mean.pck == 0 and math.isnan(both["matched"].compute().mean.pck)
+
+
+@pytest.mark.filterwarnings("ignore:The ``compute`` method")
+@pytest.mark.parametrize("metric", [PMPJPE(), NMPJPE(root=ROOT)])
+def test_targets_without_a_size_are_left_out(metric) -> None:
+    prediction, target, _ = people()
+    expected = metric.clone()
+    expected.update(prediction[1:], target[1:])
+    target[0] = torch.tensor([0.1, 7e4, -3.3])
+    metric.update(prediction, target)
+    assert metric.compute() == expected.compute() and metric.count == len(target) - 1
+    target[1, 3] = torch.nan
+    metric.update(prediction, target)
+    assert metric.compute().isnan()
 
 
 def test_thresholds_are_those_that_were_asked_for() -> None:

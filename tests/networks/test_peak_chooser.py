@@ -185,6 +185,8 @@ def test_nobody_is_an_answer(points, found, chooser):
     nobody = People2D(*(torch.zeros_like(part) for part in found))
     assert chooser(maps_of(points), nobody, STRIDE).scores.shape == (0, 15, 5)
     assert not chooser.people(maps_of(points), nobody, STRIDE).visible.any()
+    chooser.train()(maps_of(points), nobody, STRIDE).scores.sum().backward()
+    assert chooser.follow.grad is not None  # for which other processes wait
 
 
 def test_maps_of_another_layout_are_refused(found, chooser):

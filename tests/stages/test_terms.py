@@ -192,8 +192,8 @@ def test_who_sees_what_the_teacher_sees_has_nothing_to_distil():
     network = stage.network
     points = network.representation.project(scenes.joints)
     stage.teacher.decode = lambda v: draw(points, scenes.drawn, MPOSE3D, (network.cells,) * 2, network.stride, 4.0)
-    _, visible, roots = stage.teacher_people(torch.zeros(2, 8, 32, 32))
-    assert visible.any() and not visible[~roots.valid].any()
+    _, visible, roots, unsure = stage.teacher_people(torch.zeros(2, 8, 32, 32))
+    assert visible.any() and not visible[~roots.valid].any() and not unsure.any()
     terms = stage.distillation(torch.zeros(2, 8, 32, 32), grid)
     assert terms["distl"] < 2 / SIZE and terms["distl_root"] < 0.3  # to a pixel or two
     away = stage.distillation(torch.zeros(2, 8, 32, 32), grid._replace(s=-grid.s))
@@ -205,16 +205,22 @@ def test_who_sees_what_the_teacher_sees_has_nothing_to_distil():
 
 
 def test_without_a_pelvis_nobody_is_learned_from():
-    stage, scenes, _ = knowing_stage()
+    stage, scenes, grid = knowing_stage()
     network = stage.network
     drawn = scenes.valid[..., None].repeat(1, 1, 15)
     drawn[0, 0, SKELETON.root] = False
     points = network.representation.project(scenes.joints).clamp(4, SIZE - 4)
     stage.teacher.decode = lambda v: draw(points, drawn, MPOSE3D, (network.cells,) * 2, network.stride, 4.0)
-    _, visible, roots = stage.teacher_people(torch.zeros(2, 8, 32, 32))
+    _, visible, roots, unsure = stage.teacher_people(torch.zeros(2, 8, 32, 32))
     # of this layout the pelvis is a joint like others
     assert not visible[..., SKELETON.root].logical_xor(roots.valid).any()
     assert not visible[~roots.valid].any() and roots.valid.sum() < scenes.valid.sum()
+    # where the pelvis is that the teacher does not see, H may see it, and is not told that nobody is there
+    row, column = divmod(int(network.representation.cell_of(points[0, 0, SKELETON.root])[0]), grid.root.shape[-1])
+    assert unsure[0, 0, row, column] and not unsure[1].any()
+    logits = torch.zeros_like(grid.root).requires_grad_()
+    stage.distillation(torch.zeros(2, 8, 32, 32), grid._replace(root=logits))["distl_root"].backward()
+    assert logits.grad[0, 0, row, column] == 0 and logits.grad[1].all()
 
 
 def test_drawings_are_noisy_in_training_alone():
