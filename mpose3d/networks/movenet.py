@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from mpose3d.geometry.extent import bounding_box, one_in_other
-from mpose3d.networks.teacher.mobilenet_thin import pad_stride_2
+from mpose3d.networks.tensorflow import pad_stride_2
 from mpose3d.networks.weights import by_layer, load_weights, read_weights
 from mpose3d.representations.hmpaf import People2D, in_order
 from mpose3d.skeleton import COCO_17

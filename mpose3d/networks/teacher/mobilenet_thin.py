@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mpose3d.networks.teacher.base import Normalise, Teacher
+from mpose3d.networks.tensorflow import pad_stride_2
 from mpose3d.networks.weights import by_layer, load_weights, read_weights
 from mpose3d.representations.hmpaf import HMPAF
 from mpose3d.skeleton import COCO_18
@@ -101,8 +102,3 @@ def _separable_layers(name: str, channels: int, out: int, kernel: int, stride: i
 
 def _separable(layers: nn.ModuleDict, name: str, x: Tensor) -> Tensor:
     return layers[f"{name}_pointwise"](layers[f"{name}_depthwise"](x))
-
-
-def pad_stride_2(x: Tensor) -> Tensor:
-    """TensorFlow's SAME padding of a 3x3 convolution of stride 2 on even sides: below and to the right only."""
-    return F.pad(x, (0, 1, 0, 1))
