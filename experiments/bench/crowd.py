@@ -59,6 +59,3 @@ class AlwaysRight(Teacher):
     def stages(self, v: Tensor) -> list[HMPAF]:
         self.teacher.stages(v)
         return [HMPAF(*(part.to(v.device).expand(len(v), -1, -1, -1) for part in self.maps))]
-
-    def fold(self) -> None:
-        self.teacher.fold()

@@ -124,10 +124,6 @@ class CompactTeacher(Teacher):
     def stages(self, v: Tensor) -> list[HMPAF]:
         return self.teacher.stages(v)
 
-    def fold(self) -> None:
-        self.trunk.e.fold()
-        self.teacher.fold()
-
 
 class _Samples:
     """What a convolution reads (n, cells) and what it should give (d, cells), at the same cells of each batch.
