@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from mpose3d.geometry.constants import constant, like, take
 from mpose3d.geometry.kinematics import DETERMINED, canonical_to_local, limb_directions, local_to_canonical
 from mpose3d.geometry.precision import full_precision, normalize
-from mpose3d.networks.saved import SavedNetwork
+from mpose3d.networks.saved import StandaloneNetwork
 from mpose3d.networks.weights import load_weights, read_weights
 from mpose3d.poses.limits import JointLimits
 from mpose3d.skeleton import SKELETON
@@ -161,7 +161,7 @@ class DirectPose(nn.Module):
         return _local_pose(embedding.unflatten(-1, (len(_FREE), 3)))
 
 
-class PoseAutoEncoder(SavedNetwork):
+class PoseAutoEncoder(StandaloneNetwork):
     """Phi and Psi together: what the stage `aae` gives to the others."""
 
     def __init__(self, embedding: int = 32) -> None:
@@ -192,7 +192,7 @@ def load_psi(psi: PoseEmbeddingDecoder, path: str | Path) -> None:
     load_weights(psi, mine, path)
 
 
-class PriorNetwork(SavedNetwork):
+class PriorNetwork(StandaloneNetwork):
     """Base of networks that read people into phi, together with the frozen Psi that decodes it.
 
     Args:

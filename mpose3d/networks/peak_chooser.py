@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mpose3d.geometry.extent import spread
-from mpose3d.networks.saved import SavedNetwork
+from mpose3d.networks.saved import StandaloneNetwork
 from mpose3d.representations.hmpaf import HMPAF, People2D, limb_integrals, peaks
 from mpose3d.skeleton import find_layout
 
@@ -54,7 +54,7 @@ class _Block(nn.Module):
         return x + self.mlp(self.norm2(x))
 
 
-class PeakChooser(SavedNetwork):
+class PeakChooser(StandaloneNetwork):
     """Of each joint of a person the peak that fits all the others, or an estimate where none does.
 
     `parse` joins peaks limb by limb: a joint that is hidden is missing, and where two people cross, or arm and leg, one

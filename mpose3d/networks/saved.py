@@ -1,4 +1,4 @@
-"""Networks that stand by themselves in a file, with what it takes to build them again."""
+"""Networks that are written as one file, with the settings that they were built with."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from mpose3d.networks.weights import load_weights
 
 
 class SavedNetwork(nn.Module):
-    """Base of networks that are written as one safetensors file; subclasses set `settings`, their arguments."""
+    """Base of networks that are written as one safetensors file; subclasses set `settings`, which a file must share."""
 
     settings: dict[str, Any]
 
     def save(self, path: str | Path) -> None:
-        """Write all weights, and the settings to build the network again, whole or not at all."""
+        """Write all weights and the settings, whole or not at all."""
         tensors = {name: value.contiguous() for name, value in self.state_dict().items()}
         with whole_or_none(path) as unfinished:
             safetensors.torch.save_file(tensors, unfinished, {"settings": json.dumps(self.settings)})
@@ -43,6 +43,10 @@ class SavedNetwork(nn.Module):
             tensors |= {name: own for name, own in self.state_dict().items() if name.startswith(f"{keep}.")}
         load_weights(self, tensors, path)
 
+
+class StandaloneNetwork(SavedNetwork):
+    """Base of those that a file is enough to build: their `settings` are their constructor's arguments."""
+
     @classmethod
     def from_file(cls, path: str | Path) -> Self:
         """The network that `save` wrote, in eval mode; raises as `load` does."""
@@ -56,7 +60,7 @@ class SavedNetwork(nn.Module):
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:
-    """Constructor arguments of the network in a file that `SavedNetwork.save` wrote."""
+    """Settings of the network in a file that `SavedNetwork.save` wrote."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"no weights at {path}")
     try:

@@ -83,6 +83,7 @@ def test_saved_and_loaded_it_is_a_teacher_of_equal_output(tmp_path):
     trunk = CompactTrunk(teacher, rank=16)
     trunk.save(tmp_path / "network.safetensors")
     compact = CompactTeacher(teacher, str(tmp_path / "network.safetensors")).eval()
+    assert not list(compact.teacher.encoder.parameters()) and list(teacher.encoder.parameters())  # E is the trunk's
     with torch.no_grad():
         v = compact.encode(image)
         assert torch.equal(v, trunk(image)) and not torch.equal(v, teacher.encode(image))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mpose3d.networks.saved import SavedNetwork, read_settings
-from mpose3d.networks.teacher.base import Teacher
+from mpose3d.networks.teacher.base import Normalise, Teacher
 from mpose3d.representations.hmpaf import HMPAF
 
 # least part of a layer's multiplications that a split must save
@@ -36,11 +36,8 @@ class CompactTrunk(SavedNetwork):
     def __init__(self, teacher: Teacher, rank: int = 64) -> None:
         super().__init__()
         self.settings = {"teacher": type(teacher).__name__, "cut": teacher.cut, "rank": rank}
-        self.e = copy.deepcopy(teacher).requires_grad_(True)
-        used = _layers_of_e(self.e)
-        for name, layer in list(self.e.named_modules()):
-            if name and name not in used and not list(layer.children()):
-                self.e.set_submodule(name, nn.Identity())  # F
+        used, _ = _layers(teacher)
+        self.e = _with_only(used, teacher).requires_grad_(True)
         self.split = [name for name in used if _is_costly(self.e.get_submodule(name), rank)]
         for name in self.split:
             convolution = self.e.get_submodule(name)
@@ -100,7 +97,7 @@ class CompactTeacher(Teacher):
     """Another teacher's F behind a cheaper E: the same v, maps, G and H.
 
     Args:
-        teacher: the one that the weights were trained to imitate, with its own weights.
+        teacher: the one that the weights were trained to imitate, with its own weights; it stays as it is.
         weights: `network.safetensors` of the stage `compact`.
 
     Raises:
@@ -114,7 +111,9 @@ class CompactTeacher(Teacher):
             raise ValueError(f"{weights} is not a compact trunk: give the network.safetensors of the stage compact")
         self.trunk = CompactTrunk(teacher, settings["rank"])
         self.trunk.load(weights)
-        self.teacher = teacher
+        _, used = _layers(teacher)
+        self.teacher = _with_only(used, teacher)
+        self.teacher.normalise = Normalise()  # F reads no image
         self.side, self.upright_only = teacher.side, teacher.upright_only
         self.threshold, self.peak = teacher.threshold, teacher.peak
 
@@ -167,8 +166,8 @@ def _regression(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 @torch.no_grad()
-def _layers_of_e(teacher: Teacher) -> list[str]:
-    """Names of the layers that E runs, in their order."""
+def _layers(teacher: Teacher) -> tuple[list[str], list[str]]:
+    """Names of the layers that E and that F runs, in their order."""
     used: list[str] = []
     hooks = [
         layer.register_forward_hook(lambda *_, name=name: used.append(name))
@@ -177,11 +176,22 @@ def _layers_of_e(teacher: Teacher) -> list[str]:
     ]
     training = teacher.training
     parameter = next(teacher.parameters())
-    teacher.eval().encode(parameter.new_zeros(1, 3, 8 * teacher.stride, 8 * teacher.stride))
+    v = teacher.eval().encode(parameter.new_zeros(1, 3, 8 * teacher.stride, 8 * teacher.stride))
+    of_e = used.copy()
+    teacher.stages(v)
     teacher.train(training)
     for hook in hooks:
         hook.remove()
-    return used
+    return of_e, used[len(of_e) :]
+
+
+def _with_only(used: Sequence[str], teacher: Teacher) -> Teacher:
+    """A copy of `teacher` without the layers that are not used."""
+    teacher = copy.deepcopy(teacher)
+    for name, layer in list(teacher.named_modules()):
+        if name and name not in used and not list(layer.children()):
+            teacher.set_submodule(name, nn.Identity())
+    return teacher
 
 
 def _is_costly(layer: nn.Module, rank: int) -> bool:
