@@ -9,10 +9,8 @@ not trained on.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -20,7 +18,7 @@ from torch import Tensor
 from experiments.bench.crowd import AlwaysRight, Crowd
 from experiments.bench.inference import SIDES, Networks
 from experiments.bench.peers import randomise
-from experiments.bench.timing import Rows, interleaved, print_rows, write_results
+from experiments.bench.timing import Rows, interleaved, options, print_rows, write_results
 from mpose3d.cli import plainly
 from mpose3d.data.images import PhotographDataset, find_photographs
 from mpose3d.data.letterbox import letterbox
@@ -79,19 +77,15 @@ def errors(compact: Teacher, teacher: Teacher, folder: str, side: int) -> Rows:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options("compact", __doc__, repeats=21)
     parser.add_argument("--weights", help="of the lightweight teacher; random by default")
     parser.add_argument("--trunk", help="network.safetensors of the stage compact; random by default")
     parser.add_argument("--rank", type=int, default=64, help="of a random trunk")
     parser.add_argument("--photographs", help="folder to measure errors on; needs the weights of both")
-    parser.add_argument("--repeats", type=int, default=21)
-    parser.add_argument("--threads", type=int, help="of PyTorch; by default as many as there are cores")
-    parser.add_argument("--out", type=Path, default=Path("out/bench/compact.json"))
     args = parser.parse_args()
     if args.photographs and not (args.weights and args.trunk):
         parser.error("--photographs needs --weights and --trunk")
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    torch.set_num_threads(args.threads)
 
     torch.manual_seed(0)
     teacher = LightweightOpenPose(args.weights).eval() if args.weights else randomise(LightweightOpenPose())

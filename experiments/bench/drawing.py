@@ -11,18 +11,16 @@ All of them draw the same maps, which is checked before they are timed.
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from experiments.bench.timing import available_device, interleaved, print_rows, write_results
+from experiments.bench.timing import available_device, interleaved, options, print_rows, write_results
 from mpose3d.cli import plainly
 from mpose3d.geometry.camera import Camera
 from mpose3d.poses.artificial import ArtificialPoses
@@ -184,11 +182,8 @@ def rows(batch: int, repeats: int, device: str, command: str) -> list[dict[str, 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options("drawing", __doc__, repeats=11, threads=1)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--repeats", type=int, default=11)
-    parser.add_argument("--threads", type=int, default=1, help="of PyTorch; the references have one")
-    parser.add_argument("--out", type=Path, default=Path("out/bench/drawing.json"))
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     command = f"python -m experiments.bench.drawing --batch {args.batch} --threads {args.threads}"

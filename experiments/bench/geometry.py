@@ -8,9 +8,7 @@ joint and pair by pair. That both give the same is checked before they are timed
 
 from __future__ import annotations
 
-import argparse
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -19,7 +17,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from experiments.bench.drawing import SIZE, STRIDE, scenes
-from experiments.bench.timing import available_device, interleaved, print_rows, write_results
+from experiments.bench.timing import available_device, interleaved, options, print_rows, write_results
 from mpose3d.cli import plainly
 from mpose3d.geometry.kinematics import canonical_to_local, local_to_canonical
 from mpose3d.poses.artificial import ArtificialPoses
@@ -198,11 +196,7 @@ def parsing_rows(repeats: int, device: str, command: str, batch: int = 8) -> lis
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=11)
-    parser.add_argument("--threads", type=int, default=1, help="of PyTorch; the loops have one")
-    parser.add_argument("--out", type=Path, default=Path("out/bench/geometry.json"))
-    args = parser.parse_args()
+    args = options("geometry", __doc__, repeats=11, threads=1).parse_args()
     torch.set_num_threads(args.threads)
     command = f"python -m experiments.bench.geometry --threads {args.threads}"
     device = available_device()

@@ -11,7 +11,6 @@ picture; its weights are random too. On a GPU the peers are left out.
 
 from __future__ import annotations
 
-import argparse
 import copy
 import importlib.util
 import itertools
@@ -25,7 +24,7 @@ from torch import Tensor, nn
 
 from experiments.bench.crowd import AlwaysRight, Crowd
 from experiments.bench.peers import OpenPoseSixStages, ResNet50Regressor, randomise, yolo
-from experiments.bench.timing import Rows, Timing, available_device, interleaved, print_rows, write_results
+from experiments.bench.timing import Rows, Timing, available_device, interleaved, options, print_rows, write_results
 from mpose3d.cli import plainly
 from mpose3d.data.letterbox import Picture, letterbox, to_tensor
 from mpose3d.geometry.camera import Camera
@@ -281,16 +280,12 @@ def decoding(network: CrossModalNetwork, repeats: int, device: str) -> Rows:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options("inference", __doc__, repeats=15)
     parser.add_argument("--weights", help="of the lightweight teacher; random by default")
-    parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--threads", type=int, help="of PyTorch; by default as many as there are cores")
     parser.add_argument("--compiled", action="store_true", help="torch.compile too, which takes minutes")
     parser.add_argument("--only", nargs="+", choices=("latency", "peers", "tuning", "decoding"))
-    parser.add_argument("--out", type=Path, default=Path("out/bench/inference.json"))
     args = parser.parse_args()
-    if args.threads:
-        torch.set_num_threads(args.threads)
+    torch.set_num_threads(args.threads)
 
     torch.manual_seed(0)
     device, repeats = available_device(), args.repeats

@@ -7,7 +7,6 @@ DIR holds MultiPersonTestSet/ and predictions as npz (--predictions, default: th
 
 from __future__ import annotations
 
-import argparse
 import time
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ import scipy.linalg
 import torch
 from scipy.spatial.transform import Rotation
 
-from experiments.bench.timing import interleaved, print_rows, write_results
+from experiments.bench.timing import interleaved, options, print_rows, write_results
 from mpose3d.cli import plainly
 from mpose3d.evaluation.mupots import score_mupots
 from mpose3d.metrics.functional import pmpjpe
@@ -47,13 +46,10 @@ def pmpjpe_by_svd(predictions: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options("metrics", __doc__, repeats=7, threads=1)
     parser.add_argument("--poses", type=int, default=10_000)
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=1, help="of PyTorch; the loops have one")
     parser.add_argument("--mupots", type=Path)
     parser.add_argument("--predictions", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("out/bench/metrics.json"))
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
 

@@ -7,7 +7,6 @@ FILE of `mpose3d prior occupancy`, and of an auto-encoder; by default the weight
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from experiments.bench.timing import interleaved, print_rows, write_results
+from experiments.bench.geometry import to_canonical
+from experiments.bench.timing import interleaved, options, print_rows, write_results
 from mpose3d import assets
 from mpose3d.cli import plainly
 from mpose3d.geometry.kinematics import canonical_to_local, local_to_canonical
@@ -31,7 +31,7 @@ _BATCH = 4096
 # the loop -------------------------------------------------------------------------------------------------------------
 
 _MIRROR = np.array([1.0, -1.0, 1.0])
-_NORMAL, _SPINE = np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0, 1.0])
+_SPINE = np.array([0.0, 0.0, 1.0])
 
 
 def draw_direction(joint_range: JointRange, mirror: bool, random: np.random.Generator) -> np.ndarray:
@@ -61,29 +61,12 @@ def draw_local(random: np.random.Generator) -> np.ndarray:
     return p_l
 
 
-def local_to_joints(p_l: np.ndarray) -> np.ndarray:
-    """FK of one local pose (15, 3), joint by joint down the tree."""
-    position, direction = np.zeros((len(SKELETON), 3)), np.zeros((len(SKELETON), 3))
-    for parent, child in SKELETON.tree:
-        z = direction[parent] if parent != SKELETON.root else _SPINE
-        x = _NORMAL - (_NORMAL @ z) * z
-        if np.linalg.norm(x) < 0.01:
-            x = _SPINE - (_SPINE @ z) * z
-        x /= np.linalg.norm(x)
-        direction[child] = np.stack([x, np.cross(z, x), z], axis=1) @ p_l[child]
-        position[child] = position[parent] + SKELETON.bone_lengths[child] * direction[child]
-    return position
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options("prior", __doc__, repeats=5, threads=2)
     parser.add_argument("--poses", type=int, default=65_536, help="in batches of 4,096")
     parser.add_argument("--loop", type=int, default=500, help="poses of the loop")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=2, help="of PyTorch; the loop has one")
     parser.add_argument("--occupancy", type=Path)
     parser.add_argument("--weights", type=Path)
-    parser.add_argument("--out", type=Path, default=Path("out/bench/prior.json"))
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
 
@@ -93,8 +76,7 @@ def main() -> None:
 
     # both ways are the same: a pose of the loop is within the limits, and FK agrees to rounding
     looped = np.stack([draw_local(random) for _ in range(200)])
-    joints = local_to_canonical(torch.from_numpy(looped))
-    apart = max(np.abs(local_to_joints(one) - many).max() for one, many in zip(looped, joints.numpy(), strict=True))
+    apart = np.abs(to_canonical(looped) - local_to_canonical(torch.from_numpy(looped)).numpy()).max()
     if apart > 1e-6 or not limits.inside(torch.from_numpy(looped)).all():
         raise SystemExit(f"the loop is not what is timed against it: {apart:.1e} mm apart")
 
@@ -130,7 +112,7 @@ def main() -> None:
         ways["in limits and occupancy, self-intersecting ones drawn again"] = source(
             occupancy=occupancy, max_penetration=0.0
         )
-    loop = {"loop": lambda: [local_to_joints(draw_local(random)) for _ in range(args.loop)]}
+    loop = {"loop": lambda: to_canonical(np.stack([draw_local(random) for _ in range(args.loop)]))}
     times = interleaved(ways | loop, args.repeats, warmup=1)
     slow = times.pop("loop").median / args.loop
     rows = [

@@ -15,18 +15,16 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
-import time
 import warnings
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Trainer
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
-from experiments.bench.stages import STAGES, batch, build
+from experiments.bench.stages import BATCH, STAGES, WARMUP, Clock, bare, batch, build, measured_steps
 from experiments.bench.steps import flops
 from experiments.bench.timing import print_rows, write_results
 from mpose3d.cli import plainly
@@ -66,8 +64,7 @@ def modelled(peak: float, share: float, batch_size: int, command: str) -> list[d
     found = []
     for name in STAGES:
         few = 2
-        stage = build(name, "source")
-        stage.log_terms = lambda *_: None
+        stage = bare(build(name, "source"))
         data = batch(name, few, size="source")
         _, count = flops(stage, data)
         with _Calls() as calls:
@@ -90,18 +87,16 @@ def modelled(peak: float, share: float, batch_size: int, command: str) -> list[d
     return found
 
 
-class _Clock(Callback):
+class _WrittenClock(Clock):
     """Writes the seconds of each step of the first process."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.times = path, []
-
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
-        self.times.append(time.perf_counter())
+        super().__init__()
+        self.path = path
 
     def on_train_end(self, trainer, pl_module) -> None:
         if trainer.is_global_zero:
-            torch.save([later - before for before, later in pairwise(self.times[2:])], self.path)
+            torch.save(measured_steps(self.times), self.path)
 
 
 def _as_it_is(sample: Any) -> Any:
@@ -114,10 +109,11 @@ def step_seconds(name: str, data: Any, processes: int, steps: int) -> list[float
         path = Path(folder) / "times.pt"
         spread = {"strategy": "ddp_fork", "devices": processes} if processes > 1 else {"devices": 1}
         trainer = Trainer(
-            max_steps=steps + 3, accelerator="cpu", callbacks=[_Clock(path)], logger=False, limit_val_batches=0,
-            enable_checkpointing=False, enable_model_summary=False, enable_progress_bar=False, **spread,
+            max_steps=steps + WARMUP, accelerator="cpu", callbacks=[_WrittenClock(path)], logger=False,
+            limit_val_batches=0, enable_checkpointing=False, enable_model_summary=False, enable_progress_bar=False,
+            **spread,
         )  # fmt: skip
-        batches = [data] * (processes * (steps + 3))
+        batches = [data] * (processes * (steps + WARMUP))
         trainer.fit(build(name), DataLoader(batches, batch_size=None, collate_fn=_as_it_is))
         return torch.load(path, weights_only=True)
 
@@ -126,7 +122,7 @@ def measured(stages: list[str], turns: int, steps: int, command: str) -> list[di
     """Rows of samples per second, two processes against twice one."""
     found = []
     for name in stages:
-        size = 256 if name in ("aae", "lifter") else 8
+        size = BATCH[name]
         data = batch(name, size)
         one, two = [], []
         for _ in range(turns):

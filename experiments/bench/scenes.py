@@ -8,15 +8,13 @@ all its terms. The step holds drawing and targets, as in training; sampling come
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from experiments.bench.stages import bare, batch, build, scenes, train_step
-from experiments.bench.timing import available_device, interleaved, print_rows, write_results
+from experiments.bench.timing import available_device, interleaved, options, print_rows, write_results
 from mpose3d.cli import plainly
 from mpose3d.geometry.kinematics import canonicalize
 from mpose3d.networks.cross_modal import CrossModalNetwork
@@ -78,11 +76,8 @@ def rows(batch_size: int, repeats: int, device: str, command: str) -> list[dict[
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options("scenes", __doc__, repeats=15)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--out", type=Path, default=Path("out/bench/scenes.json"))
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     command = f"python -m experiments.bench.scenes --batch {args.batch} --threads {args.threads}"

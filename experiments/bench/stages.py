@@ -1,11 +1,18 @@
-"""The stages at the sizes that are trained, and batches of their data: what the benchmarks of training measure."""
+"""The stages at the sizes that are trained, batches of their data, and seconds of their steps.
+
+What the benchmarks of training measure.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
+from lightning.pytorch import Callback
 
+from experiments.bench.timing import now
 from mpose3d.data.rendered import RenderedWorld
 from mpose3d.data.scenes import SyntheticPoses, SyntheticScenes
 from mpose3d.networks.cross_modal import CrossModalNetwork
@@ -16,7 +23,11 @@ from mpose3d.sample import CrossModalBatch, LabelledPhotographs, Photographs
 from mpose3d.stages import AAEStage, DistillStage, LifterStage, Phase1Stage, Phase2Stage, TeacherStage
 from mpose3d.stages.base import Stage
 
-STAGES = ("teacher", "aae", "distill", "phase1", "phase2", "lifter")
+#: samples in the batch that is measured of each stage
+BATCH = {"teacher": 8, "aae": 256, "distill": 8, "phase1": 8, "phase2": 8, "lifter": 192}
+STAGES = tuple(BATCH)
+#: first steps of a run, which are not measured
+WARMUP = 3
 #: "photographs": experiments/photographs, with the grid of 14; "source": experiments/network.yaml, the source's size
 Size = Literal["photographs", "source"]
 
@@ -56,6 +67,21 @@ def bare(stage: Stage) -> Stage:
     stage.log_terms = lambda *_: None
     stage.optimizer = torch.optim.AdamW(stage.parameter_groups(), lr=1e-4, foreach=True)
     return stage
+
+
+class Clock(Callback):
+    """When each step of a fit ended."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        self.times.append(now())
+
+
+def measured_steps(ends: Sequence[float]) -> list[float]:
+    """Seconds of each step of a run but its first, from when each ended."""
+    return [later - before for before, later in pairwise(ends[WARMUP - 1 :])]
 
 
 def train_step(stage: Stage, data: Any) -> None:

@@ -15,51 +15,30 @@ import contextlib
 import io
 import statistics
 import tempfile
-import time
 import warnings
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Trainer
 from torch.nn.utils import clip_grad_norm_
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
 
-from experiments.bench.stages import STAGES, batch, build
-from experiments.bench.timing import available_device, print_rows, write_results
+from experiments.bench.stages import BATCH, STAGES, WARMUP, Clock, bare, batch, build, measured_steps
+from experiments.bench.timing import available_device, now, print_rows, write_results
 from mpose3d.cli import plainly
 from mpose3d.runs import RunLog
 from mpose3d.stages.base import Stage
 
-BATCH = {"teacher": 8, "aae": 256, "distill": 8, "phase1": 8, "phase2": 8, "lifter": 192}
-_WARMUP = 3
-
-
-class _Clock(Callback):
-    """When each step began and ended; on a GPU, when its work was done."""
-
-    def __init__(self) -> None:
-        self.times: list[float] = []
-
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
-        self.times.append(_now())
-
-
-def _now() -> float:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter()
-
 
 def lightning_steps(stage: Stage, data: Any, steps: int) -> list[float]:
     """Seconds of each step of a fit, from the end of one to the end of the next."""
-    clock = _Clock()
+    clock = Clock()
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trainer = Trainer(
-            max_steps=steps + _WARMUP,
+            max_steps=steps + WARMUP,
             gradient_clip_val=1.0,
             log_every_n_steps=20,
             logger=RunLog(folder),
@@ -70,38 +49,38 @@ def lightning_steps(stage: Stage, data: Any, steps: int) -> list[float]:
             accelerator=available_device(),
             devices=1,
         )
-        trainer.fit(stage, DataLoader([data] * (steps + _WARMUP), batch_size=None, collate_fn=lambda sample: sample))
-    return [later - before for before, later in pairwise(clock.times[_WARMUP - 1 :])]
+        trainer.fit(stage, DataLoader([data] * (steps + WARMUP), batch_size=None, collate_fn=lambda sample: sample))
+    return measured_steps(clock.times)
 
 
 def bare_steps(stage: Stage, data: Any, steps: int) -> list[float]:
-    """Seconds of each step of a plain loop."""
+    """Seconds of each step of a plain loop, of a stage that is `bare`."""
     parameters = [p for p in stage.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(stage.parameter_groups(), lr=1e-4, foreach=True)
+    optimizer = stage.optimizer
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
-    times = []
-    for _ in range(steps + _WARMUP):
+    ends = []
+    for _ in range(steps + WARMUP):
         loss = stage.training_step(data, 0)
         optimizer.zero_grad()
         loss.backward()
         clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         schedule.step()
-        times.append(_now())
-    return [later - before for before, later in pairwise(times[_WARMUP - 1 :])]
+        ends.append(now())
+    return measured_steps(ends)
 
 
 def forward_seconds(stage: Stage, data: Any) -> float:
-    start = _now()
+    start = now()
     stage.training_step(data, 0)
-    return _now() - start
+    return now() - start
 
 
 def matmul_seconds(size: int, device: str) -> float:
     one, other = torch.rand(2, size, size, device=device)
-    start = _now()
+    start = now()
     torch.mm(one, other)
-    return _now() - start
+    return now() - start
 
 
 def _convolution_backward(grad, x, weight, *options: Any, out_shape: Any = None) -> int:
@@ -127,16 +106,15 @@ def flops(stage: Stage, data: Any) -> tuple[int, int]:
 def rows(name: str, turns: int, steps: int, matrix: int, device: str, command: str) -> list[dict[str, Any]]:
     size = BATCH[name]
     data = batch(name, size, device)
-    fitted, looped = build(name).to(device), build(name).to(device)
-    looped.log_terms = lambda *_: None
+    fitted, looped = build(name).to(device), bare(build(name).to(device))
     forward_flops, step_flops = flops(looped, data)
-    with_trainer, bare, forward, matmul = [], [], [], []
+    with_trainer, without, forward, matmul = [], [], [], []
     for _ in range(turns):
-        bare += bare_steps(looped, data, steps)
+        without += bare_steps(looped, data, steps)
         with_trainer += lightning_steps(fitted.to(device), data, steps)
         forward += [forward_seconds(looped, data) for _ in range(3)]
         matmul += [matmul_seconds(matrix, device) for _ in range(3)]
-    seconds = {"ours": statistics.median(with_trainer), "other": statistics.median(bare)}
+    seconds = {"ours": statistics.median(with_trainer), "other": statistics.median(without)}
     peak = 2 * matrix**3 / min(matmul) / 1e9
     where = f"on {device}, experiments/photographs sizes"
     common = {"command": command, "batch": size}
@@ -144,7 +122,7 @@ def rows(name: str, turns: int, steps: int, matrix: int, device: str, command: s
         "table": f"Training step {where}", "row": f"{name}, batch {size}", **seconds,
         "ratio": seconds["ours"] / seconds["other"], "against": "bare PyTorch loop", "bar": "<= 1.03", **common,
     }]  # fmt: skip
-    for part, count, taken in (("forward", forward_flops, forward), ("step", step_flops, bare)):
+    for part, count, taken in (("forward", forward_flops, forward), ("step", step_flops, without)):
         reached = count / statistics.median(taken) / 1e9
         found.append({
             "table": f"Share of the peak {where}", "row": f"{name}, batch {size}, {part} ({count / 1e9:,.2f} GFLOP)",

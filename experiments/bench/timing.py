@@ -1,4 +1,4 @@
-"""What every benchmark shares: timings in turn, the machine in words, rows as JSON.
+"""What every benchmark shares: arguments, timings in turn, the machine in words, rows as JSON.
 
 A row is a ratio against a named alternative that ran beside it:
 
@@ -11,6 +11,7 @@ A row is a ratio against a named alternative that ran beside it:
 
 from __future__ import annotations
 
+import argparse
 import gc
 import itertools
 import json
@@ -50,12 +51,11 @@ def interleaved(functions: Mapping[str, Callable[[], object]], repeats: int, war
         gc.disable()
         try:
             for name, function in functions.items():
-                _synchronize()
-                start = time.perf_counter()
+                start = now()
                 function()
-                _synchronize()
+                taken = now() - start
                 if repeat >= 0:
-                    seconds[name].append(time.perf_counter() - start)
+                    seconds[name].append(taken)
         finally:
             if enabled:
                 gc.enable()
@@ -67,9 +67,11 @@ def available_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _synchronize() -> None:
+def now() -> float:
+    """Seconds of the clock; where a GPU is used, once it has done its work."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def _timing(seconds: Sequence[float]) -> Timing:
@@ -105,6 +107,17 @@ def _processor() -> str:
     name = fields.get("model name") or platform.machine()
     flags = fields.get("flags", "").split()
     return f"{name} ({next(flag for flag in ('avx512f', 'avx2') if flag in flags)})" if "avx2" in flags else name
+
+
+def options(name: str, about: str, repeats: int, threads: int | None = None) -> argparse.ArgumentParser:
+    """What most benchmarks are asked, with the defaults of the one of this name; None: as many threads as cores."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=repeats)
+    parser.add_argument(
+        "--threads", type=int, default=threads or torch.get_num_threads(), help="of PyTorch; loops in Python have one"
+    )
+    parser.add_argument("--out", type=Path, default=Path(f"out/bench/{name}.json"))
+    return parser
 
 
 def write_results(path: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
