@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mpose3d.data.letterbox import Letterbox, Picture
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -29,6 +31,12 @@ class Augmentation:
     def __post_init__(self) -> None:
         if not 0 < self.scale[0] <= self.scale[1]:
             raise ValueError(f"scale must be (smallest, largest) with 0 < smallest <= largest, not {self.scale}")
+
+    def square(self, picture: Picture, side: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, bool]:
+        """Square (side, side, 3) uint8, affine map (2, 3) of the whole picture to it, and whether that mirrors."""
+        view, mirrored = self.view(side, rng)
+        matrix = compose(view, Letterbox.fit(*picture.size, side).matrix)
+        return self.recolour(picture.warped(matrix, side), rng), matrix, mirrored
 
     def view(self, side: int, rng: np.random.Generator) -> tuple[np.ndarray, bool]:
         """An affine map (2, 3) of the square's pixels to the square's pixels, and whether it mirrors."""

@@ -14,10 +14,10 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mpose3d.data.augmentation import Augmentation, compose
+from mpose3d.data.augmentation import Augmentation
 from mpose3d.data.coco_json import read_annotations
 from mpose3d.data.epochs import StreamLoader
-from mpose3d.data.letterbox import Letterbox, read_picture, to_tensor
+from mpose3d.data.letterbox import letterbox, read_picture, to_tensor
 from mpose3d.sample import LabelledPhotographs
 from mpose3d.skeleton import COCO_17, Layout, find_layout
 
@@ -121,15 +121,12 @@ class CocoDataset(Dataset[LabelledPhotographs]):
         epoch, index = key if isinstance(key, tuple) else (None, key)
         sample = self.images[index]
         picture = read_picture(sample.path)
-        matrix = Letterbox.fit(*picture.size, self.image_size).matrix
-        mirrored, rng = False, None
         if epoch is not None and self.augmentation is not None:
             rng = np.random.default_rng((self.seed, epoch, index))
-            view, mirrored = self.augmentation.view(self.image_size, rng)
-            matrix = compose(view, matrix)
-        square = picture.warped(matrix, self.image_size)
-        if rng is not None:
-            square = self.augmentation.recolour(square, rng)
+            square, matrix, mirrored = self.augmentation.square(picture, self.image_size, rng)
+        else:
+            square, box = letterbox(picture, self.image_size)
+            matrix, mirrored = box.matrix, False
 
         # photograph -> square -> the teacher's joints
         shown, left_out = sample.boxes[: self.most_people], sample.boxes[self.most_people :]

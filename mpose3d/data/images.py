@@ -16,9 +16,9 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
-from mpose3d.data.augmentation import Augmentation, compose
+from mpose3d.data.augmentation import Augmentation
 from mpose3d.data.epochs import StreamLoader
-from mpose3d.data.letterbox import IMAGE_SUFFIXES, Letterbox, Picture, check_header, read_picture, to_tensor
+from mpose3d.data.letterbox import IMAGE_SUFFIXES, Picture, check_header, letterbox, read_picture, to_tensor
 from mpose3d.data.shards import members, read_member
 from mpose3d.files import files_below
 from mpose3d.sample import Photographs
@@ -187,13 +187,11 @@ class PhotographDataset(Dataset[Photographs]):
                 warnings.warn(f"skipped: {error}", stacklevel=2)
         else:
             raise ValueError(f"none of {len(self)} photographs is readable, the first: {self.sources[0].path}")
-        matrix = Letterbox.fit(*picture.size, self.image_size).matrix
         if epoch is not None and self.augmentation is not None:
             rng = np.random.default_rng((self.seed, epoch, index))
-            view, _ = self.augmentation.view(self.image_size, rng)
-            square = self.augmentation.recolour(picture.warped(compose(view, matrix), self.image_size), rng)
+            square, *_ = self.augmentation.square(picture, self.image_size, rng)
         else:
-            square = picture.warped(matrix, self.image_size)
+            square, _ = letterbox(picture, self.image_size)
         return Photographs(to_tensor(square), torch.tensor(candidate))
 
 
