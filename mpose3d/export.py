@@ -16,7 +16,7 @@ from mpose3d.networks.export import export_onnx, export_pt2, export_torchscript
 from mpose3d.networks.fuse import fused
 from mpose3d.networks.photograph import PhotographNetwork
 from mpose3d.networks.teacher import Teacher
-from mpose3d.people import skeleton_json
+from mpose3d.people import check_score, skeleton_json
 from mpose3d.representations.neural import ROOT_THRESHOLD
 
 FORMATS = {"onnx": export_onnx, "torchscript": export_torchscript, "pt2": export_pt2}
@@ -79,7 +79,10 @@ def export(
     path = Path(out)
     if (named := _SUFFIXES.get(path.suffix.lower(), format)) != format:
         raise ValueError(f"--out {out} is the name of a file of {named}, --format is {format}: change one of them")
+    check_score(threshold)
     network = read_network(pathway, weights)
+    if max_people > (cells := network.representation.grid**2):
+        raise ValueError(f"--max_people {max_people} is more than the {cells} cells in which the network finds people")
     teacher = teacher or default_teacher(pathway)
     teacher_size = default_size(pathway, teacher) if teacher_size is None else teacher_size
     photograph = PhotographNetwork(teacher, network, pathway, max_people, threshold, teacher_size)

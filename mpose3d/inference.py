@@ -20,8 +20,8 @@ from mpose3d.networks.keypoint_lifter import KeypointLifter
 from mpose3d.networks.movenet import MoveNet
 from mpose3d.networks.peak_chooser import PeakChooser
 from mpose3d.networks.teacher import MobilenetThin, Teacher
-from mpose3d.people import check_focal_ratio, write_people
-from mpose3d.places import output_places, spare_pictures, spare_teacher_people
+from mpose3d.people import check_focal_ratio, check_score, write_people
+from mpose3d.places import output_places, spare_files, spare_teacher_people
 from mpose3d.readers import SEEN_REFINE, KeypointReader, MapReader
 
 Pathway = Literal["image", "hmpaf", "keypoints"]
@@ -106,13 +106,16 @@ def infer(
         check_focal_ratio(focal_ratio)
     if Path(out).is_file():
         raise ValueError(f"--out {out} is a file, people are written to a folder")
+    if threshold is not None:
+        check_score(threshold)
     if video_step < 1:
         raise ValueError(f"--video_step is at least 1, not {video_step}")
     places = output_places([Path(path) for path in paths], Path(out))
-    if overlay:
-        spare_pictures(places, Path(out))
     if teacher_people:
         spare_teacher_people(places)
+    written = {".json": True, ".png": overlay, ".html": page, ".teacher.json": teacher_people}
+    spare_files(places, Path(out), [suffix for suffix, wanted in written.items() if wanted])
+    Path(out).mkdir(parents=True, exist_ok=True)
     network = read_network(pathway, weights)
     teacher = teacher or default_teacher(pathway, max_people, SCALES if scales is None else scales)
     teacher_size = default_size(pathway, teacher) if teacher_size is None else teacher_size
@@ -132,7 +135,7 @@ def infer(
     else:
         reader = MapReader(teacher, network, pathway, teacher_size, **how)
 
-    failed = []
+    failed, parts = [], []
     with Progress() as progress:
         task = progress.add_task("pictures", total=len(places))
         for path, place in places:
@@ -147,6 +150,8 @@ def infer(
                     shown = picture if overlay else None, picture if page and not is_video(path) else None
                     write_people(people, path.name, Path(out) / at, *shown, extra)
                     progress.advance(task)
+                if number + 1 < source.frames:
+                    parts.append(f"{path}: {number + 1} of the {source.frames} frames that its header tells of")
             except (ValueError, OSError) as error:
                 failed.append(str(error) if path.name in str(error) else f"{path}: {error}")
                 progress.advance(task)
@@ -154,6 +159,8 @@ def infer(
     print(f"{len(places) - len(failed)} of {len(places)} {what} read, people written to {out}")
     for reason in failed:
         print(f"not read: {reason}", file=sys.stderr)
+    for part in parts:
+        print(f"read in part: {part}", file=sys.stderr)
     return 1 if failed else 0
 
 

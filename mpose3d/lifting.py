@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,7 @@ from mpose3d.geometry.extent import bounding_box
 from mpose3d.networks.backends import known_device
 from mpose3d.networks.cross_modal import CrossModalNetwork
 from mpose3d.networks.keypoint_lifter import FEWEST_JOINTS, REFINE, KeypointLifter, count_joints, enough_joints
-from mpose3d.people import PhotographPeople, check_focal_ratio, write_people
+from mpose3d.people import PhotographPeople, check_focal_ratio, is_people_file, write_people
 from mpose3d.representations.neural import NeuralGrid, NeuralRepresentation, People, Roots
 from mpose3d.skeleton import SKELETON
 
@@ -199,14 +200,18 @@ def lift(
         raise ValueError(f"--out {out}: expected FILE.npz, or a folder for a JSON of each picture")
     if place.is_file() and place.suffix.lower() != ".npz":
         raise ValueError(f"--out {out} is a file, a JSON of each picture is written to a folder")
+    if place.exists() and place.samefile(keypoints):
+        raise ValueError(f"--out {out} is the file of 2D people, which would be written over: name another")
     check_focal_ratio(focal_ratio)
+    if not 0 <= threshold < math.inf:
+        raise ValueError(f"--threshold is the least confidence of a joint, 0 or more, not {threshold}")
     given = with_sizes(read_keypoints(keypoints, layout, threshold), size, images)
     pictures = [_with_enough_joints(picture) for picture in given]
     people, lifted = (sum(len(picture.px) for picture in some) for some in (given, pictures))
     if people and not lifted:
         raise ValueError(f"{keypoints}: none of its {people} people has {FEWEST_JOINTS} joints beside neck and pelvis")
     to_npz = place.suffix.lower() == ".npz"
-    places = None if to_npz else _json_places(pictures)
+    places = None if to_npz else _json_places(pictures, place)
     network = read_lifter(through, weights).to(known_device(device))
 
     arrays: dict[str, np.ndarray] = {}
@@ -247,6 +252,8 @@ def lift_pictures(
 
     `joints_px` are the joints as they were given, which no projection betters, and the projection of those missing.
     """
+    if not pictures:
+        return []
     cameras = [Camera.for_image(*picture.size, focal_ratio) for picture in pictures]
     counts = [len(picture.px) for picture in pictures]
     which = torch.arange(len(pictures)).repeat_interleave(torch.tensor(counts))
@@ -273,10 +280,11 @@ def _with_enough_joints(picture: PictureKeypoints) -> PictureKeypoints:
     return picture._replace(px=picture.px[kept], visible=picture.visible[kept], score=picture.score[kept])
 
 
-def _json_places(pictures: Sequence[PictureKeypoints]) -> dict[str, Path]:
+def _json_places(pictures: Sequence[PictureKeypoints], out: Path) -> dict[str, Path]:
     """Name of each picture -> where its JSON belongs in the output folder, less suffix.
 
-    Pictures of MuPoTS-3D go where `evaluate mupots` looks for them, TSn/img_NNNNNN.
+    Pictures of MuPoTS-3D go where `evaluate mupots` looks for them, TSn/img_NNNNNN. Files that no earlier run wrote,
+    such as the 2D people themselves, stay as they are.
     """
     places = {p.name: Path(re.sub(r"^(TS\d+)_(img_\d+)$", r"\1/\2", p.name)) for p in pictures}
     taken: dict[Path, str] = {}
@@ -285,4 +293,7 @@ def _json_places(pictures: Sequence[PictureKeypoints]) -> dict[str, Path]:
             raise ValueError(f"picture {name!r} would be written outside the output folder: rename it, or use FILE.npz")
         if taken.setdefault(place, name) != name:
             raise ValueError(f"{taken[place]!r} and {name!r} would both be written to {place}.json: rename one")
+        file = out / place.with_name(f"{place.name}.json")
+        if file.exists() and not is_people_file(file):
+            raise ValueError(f"{file} is another file and would be written over: name another folder, --out")
     return places

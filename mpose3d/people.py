@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +29,12 @@ def check_focal_ratio(focal_ratio: float) -> None:
     """Raises ValueError unless the number can be a focal length over a picture's side."""
     if not 0 < focal_ratio < math.inf:
         raise ValueError(f"--focal_ratio is focal length over picture side, a number above 0, not {focal_ratio}")
+
+
+def check_score(threshold: float) -> None:
+    """Raises ValueError unless the number can be a score of a person."""
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"--threshold is the least score of a person, 0 to 1, not {threshold}")
 
 
 @dataclass(frozen=True)
@@ -84,6 +91,14 @@ class PhotographPeople:
 def skeleton_json() -> dict[str, Any]:
     """Names of the joints, and the limbs between them, for who reads the file without us."""
     return {"names": list(SKELETON.names), "limbs": [list(limb) for limb in SKELETON.limbs]}
+
+
+def is_people_file(path: Path) -> bool:
+    """Whether this is a file that `write_people` wrote, by its first words."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return re.match(rb'\{\s*"version": \d+,\s*"image": ', file.read(64)) is not None
 
 
 def write_people(

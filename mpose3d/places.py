@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from mpose3d.data.images import VIDEO_SUFFIXES, is_video
 from mpose3d.data.letterbox import IMAGE_SUFFIXES
 from mpose3d.files import files_below
+from mpose3d.people import is_people_file
 
 
 def output_places(paths: list[Path], out: Path) -> list[tuple[Path, Path]]:
@@ -48,15 +50,25 @@ def output_places(paths: list[Path], out: Path) -> list[tuple[Path, Path]]:
     return found
 
 
-def spare_pictures(places: list[tuple[Path, Path]], out: Path) -> None:
-    """Refuse overlays in the places of photographs, and of any PNG that has no people beside it."""
+def spare_files(places: list[tuple[Path, Path]], out: Path, suffixes: Sequence[str]) -> None:
+    """Refuse to write over what no earlier run wrote: photographs, and any file without people of ours beside it.
+
+    Args:
+        places: as of `output_places`.
+        out: the folder.
+        suffixes: of the files that will be written for a picture.
+
+    Raises:
+        ValueError: there is such a file.
+    """
     sources = {source.resolve() for source, _ in places}
     for source, place in places:
-        single = (out / place).with_name(place.name + ".png")
-        for overlay in (out / place).glob("[0-9]*.png") if is_video(source) else [single]:
-            ours = not overlay.exists() or overlay.with_suffix(".json").exists()
-            if overlay.resolve() in sources or not ours:
-                raise ValueError(f"an overlay would be written over the picture {overlay}: name another folder, --out")
+        for suffix in suffixes:
+            single = out / place.with_name(place.name + suffix)
+            for file in (out / place).glob(f"[0-9]*{suffix}") if is_video(source) else [single]:
+                people = file.with_name(file.name.removesuffix(suffix) + ".json")
+                if file.exists() and (file.resolve() in sources or not is_people_file(people)):
+                    raise ValueError(f"{file} is another file and would be written over: name another folder, --out")
 
 
 def spare_teacher_people(places: list[tuple[Path, Path]]) -> None:

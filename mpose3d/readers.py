@@ -206,6 +206,8 @@ class KeypointReader(PeopleReader):
             raise ValueError(
                 f"max_people ({max_people}) and teacher_size ({side}) are at least 1, refine ({refine}) is at least 0"
             )
+        if isinstance(teacher, Teacher) and side % teacher.stride:
+            raise ValueError(f"teacher_size {side} is no multiple of {teacher.stride}, the stride of the teacher")
         if chooser is not None and chooser.layout != teacher.layout:
             raise ValueError(
                 f"the chooser needs a teacher with maps of the joints of {chooser.layout.name}, which "

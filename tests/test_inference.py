@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import cv2
 import numpy as np
@@ -49,15 +50,26 @@ def test_a_folder_becomes_files_of_people(network, folder, tmp_path):
     assert shapes == {"joints_px": (15, 2), "joints_mm": (15, 3), "root_px": (2,), "score": (), "embedding": (32,)}
 
 
-def test_overlays_spare_pictures_that_are_none_of_ours(network, folder, tmp_path):
+def test_files_that_are_none_of_ours_stay(network, folder, tmp_path):
     (folder / "clip.avi").touch()
-    for mine in (tmp_path / "out" / "a.png", tmp_path / "out" / "clip" / "000000.png"):
+    for name in ("a.png", "a.json", "a.html", "clip/000000.png", "clip/000000.json"):
+        mine = tmp_path / "out" / name
         mine.parent.mkdir(parents=True, exist_ok=True)
         mine.write_bytes(b"mine")
-        with pytest.raises(ValueError, match=rf"over the picture .*{mine.name}: name another folder"):
+        with pytest.raises(ValueError, match=rf"{mine.name} is another file and would be written over: name another"):
             run(folder, tmp_path)
         assert mine.read_bytes() == b"mine"
         mine.unlink()
+
+
+def test_a_picture_beside_other_people_than_ours_stays(network, folder, tmp_path):
+    mine = tmp_path / "out" / "a.png"
+    mine.parent.mkdir()
+    mine.write_bytes(b"mine")
+    mine.with_suffix(".json").write_text('{"version": "5.0", "shapes": []}')  # as annotation tools write beside it
+    with pytest.raises(ValueError, match=r"a\.json is another file"):
+        run(folder, tmp_path)
+    assert mine.read_bytes() == b"mine"
 
 
 def test_teacher_people_of_one_name_are_refused(network, folder, tmp_path):
@@ -72,7 +84,7 @@ def test_output_of_another_time_is_no_photograph_and_overwrites_none(network, fo
         assert len(list((folder / "out").rglob("*.json"))) == 2
     photograph = folder / "TS12" / "img_000000.png"
     before = photograph.read_bytes()
-    with pytest.raises(ValueError, match=r"over the picture .*img_000000\.png: name another folder"):
+    with pytest.raises(ValueError, match=r"img_000000\.png is another file and would be written over"):
         run(folder / "TS12", tmp_path, out=str(folder / "TS12"))
     assert photograph.read_bytes() == before
 
@@ -81,6 +93,8 @@ def test_output_of_another_time_is_no_photograph_and_overwrites_none(network, fo
     ("argument", "message"),
     [
         ({"max_people": 0}, r"max_people \(0\) .* at least 1"),
+        ({"threshold": 30.0}, "--threshold is the least score of a person, 0 to 1, not 30"),
+        ({"threshold": math.nan}, "--threshold is the least score of a person, 0 to 1, not nan"),
         ({"teacher_size": 0}, r"photograph \(0\) are at least 1"),
         ({"refine": 2}, "'hmpaf' has no use for them"),
         ({"turned": True}, "'hmpaf' has no use for them"),

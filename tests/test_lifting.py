@@ -16,7 +16,7 @@ from mpose3d.data.predictions import read_mupots_people, read_picture_people
 from mpose3d.evaluation.mupots import score_mupots
 from mpose3d.geometry.camera import Camera
 from mpose3d.geometry.kinematics import bone_lengths
-from mpose3d.lifting import lift_people
+from mpose3d.lifting import lift_people, lift_pictures
 from mpose3d.networks.cross_modal import CrossModalNetwork
 from mpose3d.networks.keypoint_lifter import REFINE, KeypointLifter, enough_joints
 from mpose3d.representations.neural import NeuralGrid
@@ -332,6 +332,7 @@ class TestCommand:
             (good, (*size, "--layout", "coco17"), "people of 15 joints, and the layout coco17 has 17"),
             (good, (*size, "--images", "x.json"), "given twice"),
             (good, (*size, "--focal_ratio", "0"), "--focal_ratio is focal length over picture side, a number above 0"),
+            (good, (*size, "--threshold=-1"), "--threshold is the least confidence of a joint"),
             (good, (*size, "--refine=-1"), "refine is a number of steps"),
             (good, (*size, "--refine=1"), "maps have no use for them"),
             (good, (*size, "--proportions=true"), "maps have no use for them"),
@@ -345,6 +346,19 @@ class TestCommand:
             told = capsys.readouterr().err.strip().splitlines()
             assert len(told) == 1 and message in told[0], told
             assert not (tmp_path / out).exists()
+
+    def test_2d_people_are_not_written_over(self, network, tmp_path: Path, capsys):
+        arrays = save(tmp_path / "k.npz", {"a/px": people(2).numpy()})
+        pose = {"pose_keypoints_2d": torch.cat([people(1)[0], torch.ones(15, 1)], 1).flatten().tolist()}
+        openpose = tmp_path / "a.json"
+        openpose.write_text(json.dumps({"version": 1.3, "people": [pose]}))
+        for path, out in ((arrays, "k.npz"), (openpose, ".")):
+            before = path.read_bytes()
+            assert self.lift(tmp_path, path, out, "--size", "640", "480", "--layout", "mpose3d") == 1
+            assert "would be written over" in capsys.readouterr().err and path.read_bytes() == before
+
+    def test_of_no_picture_there_is_nobody(self):
+        assert lift_pictures(KeypointLifter(), []) == []
 
     def test_json_is_no_name_of_a_folder(self, network, tmp_path: Path, capsys):
         path = save(tmp_path / "k.npz", {"a/px": people(2).numpy()})

@@ -20,6 +20,7 @@ from mpose3d.metrics.matching import assign_people
 from mpose3d.metrics.modules import MPJPE, PCK2D, BoxIoU
 from mpose3d.networks.movenet import MoveNet
 from mpose3d.networks.teacher import Teacher
+from mpose3d.places import output_places
 from mpose3d.skeleton import COCO_17, MUPOTS_17, SKELETON
 from mpose3d.visualise.tables import print_table, write_table
 
@@ -55,11 +56,17 @@ def compare_2d(
         teacher, weights: of `infer`, for the photographs.
         out: folder for 2d.csv and 2d.json.
     """
-    next(iter(_annotated_pictures(Path(annotations))), None)  # a wrong path is told before photographs are read
+    names = {name for name, *_ in _annotated_pictures(Path(annotations))}
     if photographs:
+        names &= {f"{place}.json" for _, place in output_places([Path(photographs)], Path(predictions))}
+        if not names:
+            raise FileNotFoundError(
+                f"{photographs}: no photograph that {annotations} has, by its folder and name; of MuPoTS-3D give the "
+                "folder above TSn"
+            )
         extra = {"teacher_people": True, "overlay": False, "page": False}
         infer([str(photographs)], out=str(predictions), teacher=teacher, weights=weights, **extra)
-    pictures = list(_common_pictures(annotations, predictions))
+    pictures = [picture for name, picture in _common_pictures(annotations, predictions) if name in names]
     if not pictures:
         raise FileNotFoundError(
             f"{predictions}: no picture of {annotations} has both NAME.json and NAME.teacher.json, which "
@@ -120,13 +127,13 @@ class _Picture(NamedTuple):
     student: PicturePeople
 
 
-def _common_pictures(annotations: Path, predictions: Path) -> Iterable[_Picture]:
-    """Every annotated picture that teacher and student have read."""
+def _common_pictures(annotations: Path, predictions: Path) -> Iterable[tuple[str, _Picture]]:
+    """Every annotated picture that teacher and student have read, with the name of its file."""
     for name, size, points, visible in _annotated_pictures(Path(annotations)):
         student = Path(predictions) / name
         files = [student.with_suffix(".teacher.json"), student]
         if all(file.is_file() for file in files):
-            yield _Picture(points, visible, *(read_picture_people(file, size) for file in files))
+            yield name, _Picture(points, visible, *(read_picture_people(file, size) for file in files))
 
 
 def _annotated_pictures(annotations: Path) -> Iterable[tuple[str, tuple[int, int], Tensor, Tensor]]:

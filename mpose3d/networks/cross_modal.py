@@ -88,10 +88,10 @@ class CrossModalNetwork(PriorNetwork):
             "h_width": h_width,
             "h_blocks": h_blocks,
             "sigma": sigma,
+            "fine": fine,
+            "direct": direct,
+            "shared": shared,
         }
-        # files from before there were these choices do not have them
-        self.settings |= {name: True for name, chosen in (("fine", fine), ("direct", direct)) if chosen}
-        self.settings |= {} if shared else {"shared": False}
         self.layout = find_layout(layout)
         self.v_channels = v_channels
         self.stride = stride

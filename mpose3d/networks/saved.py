@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any, Self
@@ -32,7 +33,7 @@ class SavedNetwork(nn.Module):
             FileNotFoundError: no such file.
             ValueError: another kind of file, or a network of other settings.
         """
-        settings = read_settings(path)
+        settings = self._settings_of(path)
         for name, ours in self.settings.items():
             if name not in settings:
                 raise ValueError(f"{path} is not of a {type(self).__name__}, which has a setting {name!r}")
@@ -43,6 +44,10 @@ class SavedNetwork(nn.Module):
             tensors |= {name: own for name, own in self.state_dict().items() if name.startswith(f"{keep}.")}
         load_weights(self, tensors, path)
 
+    @classmethod
+    def _settings_of(cls, path: str | Path) -> dict[str, Any]:
+        return read_settings(path)
+
 
 class StandaloneNetwork(SavedNetwork):
     """Base of those that a file is enough to build: their `settings` are their constructor's arguments."""
@@ -50,13 +55,17 @@ class StandaloneNetwork(SavedNetwork):
     @classmethod
     def from_file(cls, path: str | Path) -> Self:
         """The network that `save` wrote, in eval mode; raises as `load` does."""
-        settings = read_settings(path)
-        try:
-            network = cls(**settings)
-        except TypeError as error:
-            raise ValueError(f"{path} is not of a {cls.__name__}, its settings are {', '.join(settings)}") from error
+        network = cls(**cls._settings_of(path))
         network.load(path)
         return network.eval()
+
+    @classmethod
+    def _settings_of(cls, path: str | Path) -> dict[str, Any]:
+        """Of arguments that were not there when the file was written, it has the defaults."""
+        settings, arguments = read_settings(path), inspect.signature(cls).parameters
+        if not settings.keys() <= arguments.keys():
+            raise ValueError(f"{path} is not of a {cls.__name__}, its settings are {', '.join(settings)}")
+        return {name: a.default for name, a in arguments.items() if a.default is not a.empty} | settings
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:

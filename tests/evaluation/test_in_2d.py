@@ -104,3 +104,10 @@ class TestTeacherAgainstStudent:
     def test_no_common_picture_is_an_error(self, folders, tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError, match="no picture"):
             compare_2d(folders[0], tmp_path / "empty")
+
+    def test_photographs_that_are_not_annotated_are_not_read(self, folders, tmp_path: Path) -> None:
+        """A folder of one sequence: its photographs would be written beside the others, whose figures would be told."""
+        (tmp_path / "TS3").mkdir()
+        (tmp_path / "TS3" / "img_000004.jpg").touch()
+        with pytest.raises(FileNotFoundError, match="give the folder above TSn"):
+            compare_2d(*folders, photographs=tmp_path / "TS3")
