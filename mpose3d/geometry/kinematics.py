@@ -112,11 +112,28 @@ def _parent_limb(directions: Tensor, joints: Sequence[int]) -> Tensor:
 
 
 @full_precision
-def canonical_to_local(p_c: Tensor) -> Tensor:
-    """T_L: canonical pose -> p_l, unit directions (..., 15, 3) in the local frames. The root's row is 0."""
-    directions = limb_directions(p_c)
+def directions_to_local(directions: Tensor) -> Tensor:
+    """Unit directions (..., 15, 3) of limbs in the canonical frame -> p_l, the same in the local frames."""
     frames = _local_frames(_parent_limb(directions, range(len(SKELETON))))
     return (directions[..., None, :] @ frames).squeeze(-2)
+
+
+@full_precision
+def local_to_directions(p_l: Tensor) -> Tensor:
+    """p_l of any lengths -> unit directions (..., 15, 3) in the canonical frame, those of `limb_directions`."""
+    p_l = normalize(p_l)
+    directions = torch.zeros_like(p_l)
+    for level in _LEVELS:
+        frames = _local_frames(_parent_limb(directions, level))
+        along = (frames @ take(p_l, level)[..., None]).squeeze(-1)
+        directions = directions.index_copy(-2, constant(level, p_l.device), along)
+    return directions
+
+
+@full_precision
+def canonical_to_local(p_c: Tensor) -> Tensor:
+    """T_L: canonical pose -> p_l, unit directions (..., 15, 3) in the local frames. The root's row is 0."""
+    return directions_to_local(limb_directions(p_c))
 
 
 @full_precision
@@ -126,18 +143,11 @@ def local_to_canonical(p_l: Tensor, lengths: Tensor | None = None) -> Tensor:
     Directions may have any length but 0. `lengths` (..., 15) are the bone lengths in mm; by default those of
     `SKELETON` (one fixed table, section 1b).
     """
-    p_l = normalize(p_l)
     if lengths is None:
         lengths = like(SKELETON.bone_lengths, p_l)
-    directions, position = torch.zeros_like(p_l), torch.zeros_like(p_l)
-    for level in _LEVELS:
-        frames = _local_frames(_parent_limb(directions, level))
-        along = (frames @ take(p_l, level)[..., None]).squeeze(-1)
-        index = constant(level, p_l.device)
-        directions = directions.index_copy(-2, index, along)
-        start = take(position, [_PARENTS[j] for j in level])
-        reached = start + take(lengths[..., None], level) * along
-        position = position.index_copy(-2, index, reached)
+    limbs = position = local_to_directions(p_l) * lengths[..., None]
+    for _ in _LEVELS[1:]:
+        position = take(position, _PARENTS) + limbs
     return position
 
 

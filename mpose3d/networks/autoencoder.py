@@ -17,8 +17,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mpose3d.geometry.constants import constant, like, take
-from mpose3d.geometry.kinematics import DETERMINED, canonical_to_local, limb_directions, local_to_canonical
+from mpose3d.geometry.constants import constant, take
+from mpose3d.geometry.kinematics import (
+    DETERMINED,
+    canonical_to_local,
+    directions_to_local,
+    local_to_canonical,
+    local_to_directions,
+)
 from mpose3d.geometry.precision import full_precision, normalize
 from mpose3d.networks.saved import StandaloneNetwork
 from mpose3d.networks.weights import load_weights, read_weights
@@ -38,23 +44,6 @@ _NECK, _R_HIP = SKELETON.indices("neck", "r_hip")
 
 # features of a limb, a pair of limbs, half a body and the whole body: those of earlier code of the source's authors
 _WIDTHS = (32, 64, 128, 512)
-
-
-def _paths() -> tuple[tuple[float, ...], ...]:
-    """15 x 15: row j has a 1 for each limb on the way from the root to joint j."""
-    path = torch.zeros(len(SKELETON), len(SKELETON))
-    for parent, child in SKELETON.tree:
-        path[child] = path[parent]
-        path[child, child] = 1
-    return tuple(map(tuple, path.tolist()))
-
-
-_PATHS = _paths()
-
-
-def _canonical_directions(p_l: Tensor) -> Tensor:
-    """p_l (..., 15, 3) -> unit directions of the limbs in the canonical frame (..., 15, 3)."""
-    return limb_directions(local_to_canonical(p_l, p_l.new_ones(len(SKELETON))))
 
 
 def _lengths(p_l: Tensor) -> Tensor:
@@ -98,7 +87,7 @@ class PoseEncoder(nn.Module):
         self.skip = nn.Linear(3 * len(_FREE), embedding)
 
     def forward(self, p_l: Float[Tensor, "*n 15 3"]) -> Float[Tensor, "*n e"]:
-        directions = _canonical_directions(p_l) * _lengths(p_l)
+        directions = local_to_directions(p_l) * _lengths(p_l)
         *_, whole = self.tree(directions)
         return (self.embed(whole) + self.skip(take(directions, _FREE).flatten(-2))).tanh()
 
@@ -145,7 +134,7 @@ def _local_pose(free: Tensor) -> Tensor:
     directions[..., _NECK, 2] = 1
     for joint, twin in DETERMINED.items():
         directions[..., joint, :] = -directions[..., twin, :]
-    return canonical_to_local(like(_PATHS, free) @ normalize(directions)) * _lengths(directions)
+    return directions_to_local(normalize(directions)) * _lengths(directions)
 
 
 class DirectPose(nn.Module):
@@ -231,7 +220,7 @@ class PoseDiscriminator(nn.Module):
     def forward(self, p_l: Float[Tensor, "*n 15 3"]) -> Float[Tensor, "*n d"]:
         p_l = normalize(p_l)
         joints = [judge(p_l[..., j, :]) for judge, j in zip(self.joints, _FREE, strict=True)]
-        *levels, whole = self.tree(_canonical_directions(p_l))
+        *levels, whole = self.tree(local_to_directions(p_l))
         features = [f for level in (*levels, [whole]) for f in level]
         judges = [judge for level in self.groups for judge in level]
         return torch.cat([*joints, *(judge(f) for judge, f in zip(judges, features, strict=True))], dim=-1)

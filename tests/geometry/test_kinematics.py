@@ -12,9 +12,11 @@ from mpose3d.geometry.kinematics import (
     bone_lengths,
     canonical_to_local,
     canonicalize,
+    directions_to_local,
     euler_to_rotation,
     limb_directions,
     local_to_canonical,
+    local_to_directions,
     mirrored,
     rotate,
     rotation_to_euler,
@@ -106,8 +108,10 @@ def test_forward_kinematics_against_a_loop_over_joints(generator):
 
 
 def test_directions_may_have_any_length(generator):
-    p_l = canonical_to_local(canonicalize(random_poses(20, generator, torch.float64))[0])
+    directions = limb_directions(canonicalize(random_poses(20, generator, torch.float64))[0])
+    p_l = directions_to_local(directions)
     lengths = 0.1 + 5 * torch.rand(20, 15, 1, generator=generator, dtype=torch.float64)
+    torch.testing.assert_close(local_to_directions(lengths * p_l), directions)
     torch.testing.assert_close(local_to_canonical(lengths * p_l), local_to_canonical(p_l))
 
 
