@@ -20,7 +20,7 @@ from mpose3d import assets
 from mpose3d.cli import plainly
 from mpose3d.geometry.kinematics import canonical_to_local, local_to_canonical
 from mpose3d.networks.autoencoder import PoseAutoEncoder
-from mpose3d.poses.artificial import ArtificialPoses
+from mpose3d.poses.artificial import ArtificialPoses, ValidPoses
 from mpose3d.poses.intersection import self_intersection
 from mpose3d.poses.limits import DEFAULT_RANGES, JointLimits, JointRange
 from mpose3d.poses.occupancy import PoseOccupancy
@@ -97,8 +97,8 @@ def main() -> None:
     def decoded(n: int) -> torch.Tensor:
         return local_to_canonical(network.psi(network.random_embeddings(n, generator)))
 
-    def source(**rules: object) -> Callable[[], None]:
-        poses = ArtificialPoses(limits, **rules)
+    def source(occupancy: PoseOccupancy | None = None, max_penetration: float | None = None) -> Callable[[], None]:
+        poses = ValidPoses(ArtificialPoses(limits, occupancy), max_penetration=max_penetration)
         return batches(lambda n: poses.sample(n, generator))
 
     ways = {
@@ -108,9 +108,8 @@ def main() -> None:
         "phi ~ U[-1, 1], Psi with its limits, FK": batches(decoded),
     }
     if args.occupancy is not None:
-        occupancy = PoseOccupancy.from_file(args.occupancy)
         ways["in limits and occupancy, self-intersecting ones drawn again"] = source(
-            occupancy=occupancy, max_penetration=0.0
+            PoseOccupancy.from_file(args.occupancy), max_penetration=0.0
         )
     loop = {"loop": lambda: to_canonical(np.stack([draw_local(random) for _ in range(args.loop)]))}
     times = interleaved(ways | loop, args.repeats, warmup=1)

@@ -103,7 +103,7 @@ class SyntheticPoses(LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         limits = JointLimits.from_file(self.limits) if self.limits else JointLimits()
         occupancy = PoseOccupancy.from_file(self.occupancy) if self.occupancy else None
-        made_up = ArtificialPoses(limits, occupancy, self.max_penetration)
+        made_up = ValidPoses(ArtificialPoses(limits, occupancy), max_penetration=self.max_penetration)
         if self.motion_capture is None:
             self.sources: list[PoseSource] = [made_up, made_up]
             return

@@ -7,8 +7,7 @@ raises an error where too many attempts fail: a refused pose is never returned.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -41,32 +40,19 @@ class ArtificialPoses:
 
     Args:
         occupancy: arms and legs that it rules out are drawn again, each limb by itself.
-        max_penetration: mm by which two limbs may run into each other (`self_intersection`); a pose that goes beyond
-            is drawn again as a whole. None asks nothing.
-        attempts: rounds in which poses, or limbs, are drawn again at most.
+        attempts: rounds in which limbs are drawn again at most.
 
     Raises:
-        ValueError: by `sample`, where a pose is still refused after `attempts`.
+        ValueError: by `sample`, where a limb is still refused after `attempts`.
     """
 
     def __init__(
-        self,
-        limits: JointLimits | None = None,
-        occupancy: PoseOccupancy | None = None,
-        max_penetration: float | None = None,
-        attempts: int = 100,
+        self, limits: JointLimits | None = None, occupancy: PoseOccupancy | None = None, attempts: int = 100
     ) -> None:
         self.limits = limits or JointLimits()
-        self.occupancy = occupancy
-        self.max_penetration = max_penetration
-        self.attempts = attempts
+        self.occupancy, self.attempts = occupancy, attempts
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        valid = partial(_valid, limits=None, max_penetration=self.max_penetration)
-        return _draw_valid(lambda m: self._draw(m, generator), valid, n, self.attempts)
-
-    def _draw(self, n: int, generator: torch.Generator) -> Tensor:
-        """Canonical poses (n, 15, 3) within limits and occupancy."""
         p_l = self.limits.sample(n, generator)
         if self.occupancy is None:
             return local_to_canonical(p_l)
@@ -243,39 +229,28 @@ class ValidPoses:
         self.limits, self.max_penetration, self.attempts = limits, max_penetration, attempts
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        valid = partial(_valid, limits=self.limits, max_penetration=self.max_penetration)
-        return _draw_valid(lambda m: self.source.sample(m, generator), valid, n, self.attempts)
+        poses = self.source.sample(n, generator)
+        left = (~self._valid(poses)).nonzero().flatten()
+        for _ in range(self.attempts):
+            if len(left) == 0:
+                break
+            again = self.source.sample(len(left) * _candidates(len(left)), generator)
+            good = self._valid(again).unflatten(0, (len(left), -1))
+            first = good.long().argmax(1)
+            poses[left] = again.unflatten(0, good.shape)[torch.arange(len(left), device=left.device), first]
+            left = left[~good.any(1)]
+        if len(left):
+            raise ValueError(_refused(len(left), n, self.attempts, "joint limits and max_penetration"))
+        return poses
 
-
-def _valid(p_c: Tensor, limits: JointLimits | None, max_penetration: float | None) -> Tensor:
-    """Which of the canonical poses (n, 15, 3) keep the rules: bool (n,)."""
-    kept = torch.ones(len(p_c), dtype=torch.bool, device=p_c.device)
-    if limits is not None:
-        kept = limits.inside(canonical_to_local(p_c)).all(-1)
-    if max_penetration is not None:
-        kept = kept & (self_intersection(p_c) <= max_penetration)
-    return kept
-
-
-def _draw_valid(draw: Callable[[int], Tensor], valid: Callable[[Tensor], Tensor], n: int, attempts: int) -> Tensor:
-    """`draw(n)`, in which every pose that is not valid is drawn again, in its place.
-
-    Raises:
-        ValueError: one is not valid after `attempts`.
-    """
-    poses = draw(n)
-    left = (~valid(poses)).nonzero().flatten()
-    for _ in range(attempts):
-        if len(left) == 0:
-            break
-        again = draw(len(left) * _candidates(len(left)))
-        good = valid(again).unflatten(0, (len(left), -1))
-        first = good.long().argmax(1)
-        poses[left] = again.unflatten(0, good.shape)[torch.arange(len(left), device=left.device), first]
-        left = left[~good.any(1)]
-    if len(left):
-        raise ValueError(_refused(len(left), n, attempts, "joint limits and max_penetration"))
-    return poses
+    def _valid(self, p_c: Tensor) -> Tensor:
+        """Which of the canonical poses (n, 15, 3) keep the rules: bool (n,)."""
+        kept = torch.ones(len(p_c), dtype=torch.bool, device=p_c.device)
+        if self.limits is not None:
+            kept = self.limits.inside(canonical_to_local(p_c)).all(-1)
+        if self.max_penetration is not None:
+            kept = kept & (self_intersection(p_c) <= self.max_penetration)
+        return kept
 
 
 def _candidates(left: int) -> int:

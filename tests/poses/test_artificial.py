@@ -33,7 +33,7 @@ def sources(captured):
         "plain": plain,
         "shuffled": shuffled,
         "mixed": MixedPoses([artificial, plain], [1, 2]),
-        "clear": ArtificialPoses(max_penetration=0.0),
+        "clear": ValidPoses(artificial, max_penetration=0.0),
         "occupied": ArtificialPoses(occupancy=PoseOccupancy.fit(canonicalize(captured)[0], bins=100)),
         "shuffled and valid": ValidPoses(shuffled, JointLimits(), max_penetration=0.0),
     }
@@ -74,7 +74,7 @@ def test_no_pose_that_is_refused_comes_out(captured, generator, name, number):
 
 def test_occupancy_and_limits_hold_together(captured, generator):
     table = PoseOccupancy.fit(canonicalize(captured)[0], bins=100)
-    poses = ArtificialPoses(occupancy=table, max_penetration=0.0).sample(400, generator)
+    poses = ValidPoses(ArtificialPoses(occupancy=table), max_penetration=0.0).sample(400, generator)
     assert table.inside(poses).all() and (self_intersection(poses) <= 0).all()
     assert JointLimits().inside(canonical_to_local(poses)).all()
     assert table.inside(ArtificialPoses().sample(400, generator)).all(-1).float().mean() < 0.3
@@ -84,7 +84,7 @@ def test_drawing_again_changes_only_the_shares(generator):
     """Poses drawn with a rule are distributed as those drawn without one that happen to keep it."""
     free = ArtificialPoses().sample(40_000, generator)
     kept = free[self_intersection(free) <= 0]
-    drawn = ArtificialPoses(max_penetration=0.0).sample(len(kept), generator)
+    drawn = ValidPoses(ArtificialPoses(), max_penetration=0.0).sample(len(kept), generator)
     assert len(kept) < 0.7 * len(free)
     for moment in (torch.mean, torch.std):
         torch.testing.assert_close(moment(drawn, 0), moment(kept, 0), atol=12, rtol=0)
@@ -102,8 +102,11 @@ def test_limbs_are_drawn_again_each_by_itself(captured, generator):
 @pytest.mark.parametrize(
     ("source", "complaint"),
     [
-        (ArtificialPoses(max_penetration=-1e6, attempts=3), "30 of 30 poses .* after 3 attempts: loosen joint limits"),
-        (ArtificialPoses(max_penetration=-1e6, attempts=0), "after 0 attempts"),
+        (
+            ValidPoses(ArtificialPoses(), max_penetration=-1e6, attempts=3),
+            "30 of 30 poses .* after 3 attempts: loosen joint limits",
+        ),
+        (ValidPoses(ArtificialPoses(), max_penetration=-1e6, attempts=0), "after 0 attempts"),
         (
             ArtificialPoses(occupancy=PoseOccupancy(torch.zeros(2, 50, 50, dtype=torch.bool)), attempts=3),
             "30 of 30 poses .*loosen the occupancy",
