@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-import roma
 import torch
 from lightning.pytorch import LightningDataModule
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from mpose3d.data.annotated import AnnotatedDataModule, AnnotatedFrames
 from mpose3d.data.epochs import StreamLoader
 from mpose3d.geometry.camera import FOCAL_RATIO, Camera
 from mpose3d.geometry.constants import like
+from mpose3d.geometry.directions import turned
 from mpose3d.geometry.extent import spread
 from mpose3d.geometry.kinematics import (
     canonical_to_local,
@@ -92,8 +91,8 @@ def before_camera(batch: AnnotatedPhotographs, layout: Layout, camera: Camera) -
     p_c = local_to_canonical(p_l)
     root = SKELETON.root
     root_px = px[..., root, :]
-    turn = _turn(joints[..., root, :], camera.unproject(root_px, torch.ones_like(root_px[..., 0])))
-    p_r = rotate(p_c, turn @ rotation)
+    sight = camera.unproject(root_px, torch.ones_like(root_px[..., 0]))
+    p_r = turned(rotate(p_c, rotation), normalize(joints[..., [root], :]), normalize(sight)[..., None, :])
     rays = torch.where(known[..., None], camera.rays(px), 0)
     place = fit_translation(p_r, rays, known, spread(rays, known)[1].clamp_min(1e-6))
 
@@ -104,12 +103,3 @@ def before_camera(batch: AnnotatedPhotographs, layout: Layout, camera: Camera) -
     scene = torch.where(valid[..., None, None], p_r + place[..., None, :], nobody)
     known = valid[..., None] & known
     return Scenes(scene, valid, known & inside, known)
-
-
-def _turn(a: Tensor, b: Tensor) -> Tensor:
-    """Rotation (..., 3, 3) that takes the direction of a (..., 3) to that of b by the shortest way."""
-    a, b = normalize(a), normalize(b)
-    axis = torch.linalg.cross(a, b)
-    sine = axis.norm(dim=-1, keepdim=True)
-    angle = torch.atan2(sine, (a * b).sum(-1, keepdim=True))
-    return roma.rotvec_to_rotmat(axis * (angle / sine.clamp_min(1e-9)))

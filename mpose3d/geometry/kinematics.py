@@ -28,12 +28,9 @@ from torch import Tensor
 
 from mpose3d.geometry.camera import Camera
 from mpose3d.geometry.constants import constant, like, take
+from mpose3d.geometry.directions import orthogonal
 from mpose3d.geometry.precision import full_precision, normalize
 from mpose3d.skeleton import SKELETON
-
-# Sine of the angle between limb and torso normal below which the frame counts as singular. Rounding of 1e-7 in a
-# direction turns the frame by 1e-7 / sine, so the round trip stays within 1e-5 outside.
-_SINGULAR = 0.01
 
 # Weight, relative to the equations of the joints, of the depth at which a body looks as large as it is seen. It keeps
 # the depth finite where all joints are seen in one place.
@@ -61,14 +58,6 @@ _LEVELS = _levels()
 _FACING_CAMERA = ((0.0, 1.0, 0.0), (0.0, 0.0, -1.0), (-1.0, 0.0, 0.0))
 
 
-def _orthogonal(v: Tensor, unit: Tensor, fallback: Tensor) -> Tensor:
-    """Unit vector along the part of v orthogonal to `unit`; of `fallback` where v has none."""
-    part = v - (v * unit).sum(-1, keepdim=True) * unit
-    spare = fallback - (fallback * unit).sum(-1, keepdim=True) * unit
-    singular = part.square().sum(-1, keepdim=True) < _SINGULAR**2
-    return normalize(torch.where(singular, spare, part))
-
-
 @full_precision
 def canonicalize(p_r: Tensor) -> tuple[Tensor, Tensor]:
     """p_r -> (p_c, R) with p_r = R p_c: the inverse of T_R.
@@ -78,10 +67,9 @@ def canonicalize(p_r: Tensor) -> tuple[Tensor, Tensor]:
     """
     p_r = p_r - p_r[..., SKELETON.root, None, :]
     neck, r_hip, l_hip = (p_r[..., j, :] for j in _TORSO)
-    axes = torch.eye(3, dtype=p_r.dtype, device=p_r.device)
     no_spine = neck.square().sum(-1, keepdim=True) < 1e-12
-    z = normalize(torch.where(no_spine, axes[2], neck))
-    y = _orthogonal(normalize(l_hip - r_hip), z, fallback=axes[z.detach().abs().argmin(-1)])
+    z = normalize(torch.where(no_spine, like((0.0, 0.0, 1.0), neck), neck))
+    y = orthogonal(normalize(l_hip - r_hip), z)
     rotation = torch.stack([torch.linalg.cross(y, z), y, z], dim=-1)
     return p_r @ rotation, rotation
 
@@ -100,7 +88,7 @@ def _local_frames(parent_limb: Tensor) -> Tensor:
     """Frames (..., 3, 3), columns x, y, z in canonical coordinates, of joints whose parents' limbs point along u."""
     canonical = torch.eye(3, dtype=parent_limb.dtype, device=parent_limb.device)
     normal, spine = canonical[0], canonical[2]
-    x = _orthogonal(normal.expand_as(parent_limb), parent_limb, spine.expand_as(parent_limb))
+    x = orthogonal(normal.expand_as(parent_limb), parent_limb, spine.expand_as(parent_limb))
     return torch.stack([x, torch.linalg.cross(parent_limb, x), parent_limb], dim=-1)
 
 

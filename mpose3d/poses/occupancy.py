@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mpose3d.files import open_npz, whole_or_none
+from mpose3d.geometry.directions import turned
 from mpose3d.geometry.kinematics import limb_directions, mirrored
 from mpose3d.geometry.precision import full_precision
 from mpose3d.skeleton import SKELETON
@@ -77,8 +78,8 @@ class PoseOccupancy:
             for row, centre in zip(table, points, strict=True):
                 near = u @ centre >= math.cos(math.radians(upper_radius))
                 for part_u, part_v in zip(u[near].split(8192), v[near].split(8192), strict=True):
-                    turned = _turn(part_v, part_u, centre)
-                    row += (turned @ points.T >= math.cos(math.radians(lower_radius))).sum(0)
+                    lower_limb = turned(part_v, part_u, centre)
+                    row += (lower_limb @ points.T >= math.cos(math.radians(lower_radius))).sum(0)
         return cls(near_by >= least)
 
     @classmethod
@@ -115,7 +116,7 @@ class PoseOccupancy:
                 turn = p_c.new_tensor(_MIRROR) if side < 0 else 1.0
                 u, v = directions[..., upper, :] * turn, directions[..., lower, :] * turn
                 row = (u @ points.T).argmax(-1)
-                column = (_turn(v, u, points[row]) @ points.T).argmax(-1)
+                column = (turned(v, u, points[row]) @ points.T).argmax(-1)
                 exists = (u.square().sum(-1) > 0.5) & (v.square().sum(-1) > 0.5)
                 result[..., lower] = table[row, column] & exists
         return result
@@ -128,11 +129,3 @@ def sphere_points(n: int) -> Float[Tensor, "n 3"]:
     azimuth = math.pi * (1 + math.sqrt(5)) * index
     around = (1 - z.square()).sqrt()
     return torch.stack([around * azimuth.cos(), around * azimuth.sin(), z], dim=-1).float()
-
-
-def _turn(v: Tensor, start: Tensor, end: Tensor) -> Tensor:
-    """v after the smallest rotation that takes `start` to `end`, unit vectors that are not opposite."""
-    between = start + end
-    cosine = (start * end).sum(-1, keepdim=True)
-    along = (between * v).sum(-1, keepdim=True) / (1 + cosine).clamp_min(1e-6)
-    return v - along * between + 2 * (start * v).sum(-1, keepdim=True) * end

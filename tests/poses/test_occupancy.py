@@ -12,7 +12,7 @@ import torch
 from mpose3d.data.mocap import read_motion_capture, split_clips
 from mpose3d.geometry.kinematics import canonicalize, mirrored
 from mpose3d.poses.artificial import ArtificialPoses
-from mpose3d.poses.occupancy import PoseOccupancy, _turn, sphere_points
+from mpose3d.poses.occupancy import PoseOccupancy, sphere_points
 from mpose3d.skeleton import SKELETON
 from tests.bodies import standing
 
@@ -32,16 +32,6 @@ def test_points_of_the_sphere_are_even():
     distance = torch.cdist(points, points).fill_diagonal_(torch.inf).amin(-1)
     assert distance.max() < 1.5 * distance.min()
     assert points.mean(0).abs().max() < 1e-2
-
-
-def test_the_turn_is_the_smallest_rotation(generator):
-    start, end = torch.nn.functional.normalize(torch.randn(2, 50, 3, generator=generator, dtype=torch.float64), dim=-1)
-    axis = torch.linalg.cross(start, end)
-    angle = torch.atan2(axis.norm(dim=-1), (start * end).sum(-1))
-    rotation = roma.rotvec_to_rotmat(torch.nn.functional.normalize(axis, dim=-1) * angle[:, None])
-    vector = torch.randn(50, 3, generator=generator, dtype=torch.float64)
-    torch.testing.assert_close(_turn(vector, start, end), (rotation @ vector[..., None]).squeeze(-1))
-    torch.testing.assert_close(_turn(start, start, end), end)
 
 
 def test_one_pose_occupies_its_surroundings_alone(generator):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mpose3d.data.rendering.capsules import Capsules
 from mpose3d.data.rendering.chance import Random
+from mpose3d.geometry.directions import orthogonal
 from mpose3d.geometry.kinematics import canonicalize
 from mpose3d.geometry.precision import normalize
 from mpose3d.skeleton import SKELETON
@@ -62,11 +63,6 @@ _PARTS = (
 )
 
 
-def _orthogonal(v: Tensor, unit: Tensor) -> Tensor:
-    """Unit vector along the part of v orthogonal to `unit`."""
-    return normalize(v - (v * unit).sum(-1, keepdim=True) * unit)
-
-
 def _landmarks(
     joints: Tensor, body: Tensor, head: Tensor, scale: Tensor, hair: Tensor
 ) -> dict[str, Float[Tensor, "b p 3"]]:
@@ -108,8 +104,8 @@ def _landmarks(
 
         ankle = at[f"{side}_ankle"]
         shin = normalize(ankle - knee)
-        # toes point where the knee bends to, and forward where it is straight
-        toes = _orthogonal(forward + 2 * normalize(knee - hip), shin)
+        # toes point where the knee bends to, and forward where it is straight, or up where the leg points forward
+        toes = orthogonal(forward + 2 * normalize(knee - hip), shin, fallback=up)
         at[f"{side}_heel"] = ankle + scale * (45 * shin - 25 * toes)
         at[f"{side}_toes"] = ankle + scale * (55 * shin + 140 * toes)
     return at
@@ -194,7 +190,8 @@ def clothed_people(
 
 def _head_axes(body: Tensor, crown: Tensor, turn: Tensor) -> Float[Tensor, "b p 3 3"]:
     """Rows forward, left, up of a head that is turned from the torso's forward by `turn` (b, p, 1) radians."""
-    straight = _orthogonal(body[..., 0, :], crown)
+    forward, _, up = body.unbind(-2)
+    straight = orthogonal(forward, crown, fallback=-up)
     face = turn.cos() * straight + turn.sin() * torch.linalg.cross(crown, straight)
     return torch.stack([face, torch.linalg.cross(crown, face), crown], dim=-2)
 
