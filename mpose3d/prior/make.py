@@ -19,6 +19,16 @@ from mpose3d.visualise.tables import print_table
 
 Source = Literal["embedding", "limits", "motion_capture", "mixed"]
 
+# options of `sample_poses` that each source reads
+_OF_LIMITS = {"limits", "occupancy", "max_penetration"}
+_OF_MOTION = {"motion_capture", "recombine", "interpolate", "seated", "limits", "max_penetration"}
+_READ = {
+    "embedding": {"weights"},
+    "limits": _OF_LIMITS,
+    "motion_capture": _OF_MOTION,
+    "mixed": {"artificial"} | _OF_LIMITS | _OF_MOTION,
+}
+
 
 def sample_poses(
     count: int,
@@ -26,10 +36,10 @@ def sample_poses(
     source: Source = "embedding",
     weights: Path | None = None,
     motion_capture: Path | None = None,
-    artificial: float = 0.5,
-    recombine: float = 0.0,
-    interpolate: float = 0.0,
-    seated: float = 0.0,
+    artificial: float | None = None,
+    recombine: float | None = None,
+    interpolate: float | None = None,
+    seated: float | None = None,
     limits: Path | None = None,
     occupancy: Path | None = None,
     max_penetration: float | None = None,
@@ -44,46 +54,51 @@ def sample_poses(
             takes recorded poses, with their mirror images; mixed is the last two together.
         weights: of the auto-encoder; by default those that ship.
         motion_capture: file or folder, for the last two sources.
-        artificial: fraction of poses from the limits, when mixed.
-        recombine, interpolate: chance that a recorded pose takes limbs of others, or lies between two.
-        seated: fraction of the recorded poses that are given the legs of people who sit or crouch.
+        artificial: fraction of poses from the limits, when mixed; by default a half.
+        recombine, interpolate: chance that a recorded pose takes limbs of others, or lies between two; by default 0.
+        seated: fraction of the recorded poses that are given the legs of people who sit or crouch; by default 0.
         limits: YAML file of joint limits.
         occupancy: file of `mpose3d prior occupancy`, which poses from the limits keep to.
         max_penetration: mm; poses whose limbs enter one another deeper, and recorded ones that leave the joint limits,
             are drawn again. Not for the embedding, whose samples are taken as they come.
         seed: of all that is random.
+
+    Raises:
+        ValueError: an option is given that the source does not read, or one that it needs is not.
     """
     if count < 1:
         raise ValueError(f"--count {count}: ask for at least one pose")
+    options = {
+        "weights": weights, "motion_capture": motion_capture, "artificial": artificial, "recombine": recombine,
+        "interpolate": interpolate, "seated": seated, "limits": limits, "occupancy": occupancy,
+        "max_penetration": max_penetration,
+    }  # fmt: skip
+    given = {name: value for name, value in options.items() if value is not None}
+    if unread := [f"--{name}" for name in given if name not in _READ[source]]:
+        raise ValueError(f"--source {source} does not read {', '.join(unread)}: leave out what has no effect")
     if source == "embedding":
-        for name, given in (("occupancy", occupancy), ("max_penetration", max_penetration), ("limits", limits)):
-            if given is not None:
-                raise ValueError(f"--{name} is for poses that are drawn, the source embedding decodes: leave it out")
         network = load(weights)
 
         def draw(n: int, generator: torch.Generator) -> Tensor:
             return decode(network, network.random_embeddings(n, generator))
 
     else:
-        draw = _pose_source(
-            source, motion_capture, artificial, recombine=recombine, interpolate=interpolate, seated=seated,
-            limits=limits, occupancy=occupancy, max_penetration=max_penetration,
-        )  # fmt: skip
+        draw = _pose_source(source, given)
     generator = torch.Generator().manual_seed(seed)
     sizes = [BATCH] * (count // BATCH) + [count % BATCH] * (count % BATCH > 0)
     write_poses(out, count, (draw(n, generator) for n in sizes))
 
 
-def _pose_source(
-    source: Source, motion_capture: Path | None, artificial: float, **options: Any
-) -> Callable[[int, torch.Generator], Tensor]:
+def _pose_source(source: Source, given: dict[str, Any]) -> Callable[[int, torch.Generator], Tensor]:
     """`sample` of the source that a training run with the same options would learn from."""
-    if source != "limits" and motion_capture is None:
+    if source != "limits" and "motion_capture" not in given:
         raise ValueError(f"the source {source} needs --motion_capture PATH")
-    path = None if source == "limits" else str(motion_capture)
-    files = {name: None if options[name] is None else str(options[name]) for name in ("limits", "occupancy")}
-    share = artificial if source == "mixed" else 0.0
-    data = SyntheticPoses(path, share, held_out=0.0, **(options | files))
+    if source == "motion_capture" and "limits" in given and "max_penetration" not in given:
+        raise ValueError("recorded poses are held to --limits where --max_penetration is given too: give both")
+    options = {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}
+    if source == "motion_capture":
+        options["artificial"] = 0.0
+    data = SyntheticPoses(held_out=0.0, **options)
     data.setup()
     return data.sources[0].sample
 

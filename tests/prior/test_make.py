@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 
 import pytest
@@ -67,11 +68,28 @@ class TestSample:
         assert (self_intersection(mixed) <= 0).all() and JointLimits().inside(canonical_to_local(mixed)).all()
 
     @pytest.mark.parametrize(
+        ("source", "unread"),
+        [
+            ("embedding", "motion_capture artificial recombine interpolate seated limits occupancy max_penetration"),
+            ("limits", "weights motion_capture artificial recombine interpolate seated"),
+            ("motion_capture", "weights artificial occupancy"),
+            ("mixed", "weights"),
+        ],
+    )
+    def test_what_a_source_does_not_read_is_refused(self, tmp_path, source, unread):
+        given = dict.fromkeys(("artificial", "recombine", "interpolate", "seated", "max_penetration"), 0.0)
+        given |= dict.fromkeys(("weights", "motion_capture", "limits", "occupancy"), tmp_path / "none")
+        with pytest.raises(ValueError) as refusal:
+            make.sample_poses(5, tmp_path / "s.npz", source, **given)
+        assert set(re.findall(r"--(\w+)", str(refusal.value))) == {"source", *unread.split()}
+
+    @pytest.mark.parametrize(
         ("flags", "complaint"),
         [
             (["--count", "0"], "ask for at least one pose"),
             (["--count", "5", "--source", "mixed"], "the source mixed needs --motion_capture"),
-            (["--count", "5", "--max_penetration", "0"], "--max_penetration is for poses that are drawn"),
+            (["--count", "5", "--seated", "0.3", "--max_penetration", "0"], "not read --seated, --max_penetration"),
+            (["--count", "5", "--source", "motion_capture", "--motion_capture", "a", "--limits", "b"], "give both"),
             (["--count", "5", "--weights", "none.safetensors"], "none.safetensors"),
             (["--count", "5", "--source", "limits", "--limits", "none.yaml"], "none.yaml"),
             (["--count", "5", "--source", "limits", "--max_penetration=-1000"], "poses break the rules"),
