@@ -1,7 +1,7 @@
 """The ladder of the source's stages on photographs, every rung and every ablation measured on the same data.
 
 python -m experiments.ladder --annotations MultiPersonTestSet --images images_small --motion_capture held_out.npz
-    --start network.safetensors [--rows ROW ...] [--commands] --out out/ladder
+    --teacher hpe0001.npz --start network.safetensors [--rows ROW ...] [--commands] --out out/ladder
 
 Each row is a config of `experiments/photographs` with the overrides below, trained in a folder of its own from the
 network of the row it names; a row whose figures are there already is not run again. `--commands` prints what would be
@@ -334,7 +334,7 @@ def main() -> None:
     parser.add_argument("--annotations", type=Path, required=True, help="folder of TS*/annot.mat")
     parser.add_argument("--images", type=Path, required=True, help="folder of TSn/img_NNNNNN.jpg")
     parser.add_argument("--motion_capture", type=Path, required=True, help="held-out clips, for scenes")
-    parser.add_argument("--teacher", default="../shared/data/teacher/hpe0001_dequant_fp16.npz", help="its weights")
+    parser.add_argument("--teacher", required=True, help="weights of LightweightOpenPose")
     parser.add_argument("--prior", type=Path, default=Path("mpose3d/weights/prior.safetensors"), help="Phi and Psi")
     parser.add_argument("--start", type=Path, required=True, help="network.safetensors of G and H that (a) starts from")
     add_rows(parser, ROWS)

@@ -94,7 +94,7 @@ def before_camera(batch: AnnotatedPhotographs, layout: Layout, camera: Camera) -
     sight = camera.unproject(root_px, torch.ones_like(root_px[..., 0]))
     p_r = turned(rotate(p_c, rotation), normalize(joints[..., [root], :]), normalize(sight)[..., None, :])
     rays = torch.where(known[..., None], camera.rays(px), 0)
-    place = fit_translation(p_r, rays, known, spread(rays, known)[1].clamp_min(1e-6))
+    place = fit_translation(p_r, rays, known, spread(rays, known)[1])
 
     side = batch.image.shape[-1]
     inside = ((px > -0.5) & (px < side - 0.5)).all(-1)

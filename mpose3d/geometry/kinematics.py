@@ -4,7 +4,7 @@
     p_g  <--T_G translate--  p_r  <--T_R rotate--  p_c  <--FK--  p_l
 
 Poses are (..., 15, 3) in the order of `SKELETON`, millimetres. Every function takes any leading dimensions, float32
-and float64 on any device, and is differentiable with finite gradients everywhere.
+and float64 on any device, and is differentiable, with finite gradients everywhere but in `rotation_to_euler`.
 
 Canonical frame: pelvis at the origin, +X along the normal of the plane (neck, l_hip, r_hip), which points forward,
 +Z from pelvis to neck, +Y to the body's left.
@@ -129,7 +129,7 @@ def local_to_canonical(p_l: Tensor, lengths: Tensor | None = None) -> Tensor:
     """FK: directions in local frames -> canonical pose (..., 15, 3), the exact inverse of T_L.
 
     Directions may have any length but 0. `lengths` (..., 15) are the bone lengths in mm; by default those of
-    `SKELETON` (one fixed table, section 1b).
+    `SKELETON` (one fixed table; source, section 1).
     """
     if lengths is None:
         lengths = like(SKELETON.bone_lengths, p_l)
@@ -169,8 +169,10 @@ def fit_translation(p_r: Tensor, rays: Tensor, visible: Tensor, size: Tensor) ->
         p_r: (..., 15, 3) mm.
         rays: (..., 15, 2), pixels from the camera's centre over its focal length; 0 where not visible.
         visible: (..., 15).
-        size: (...) root mean square distance of the visible rays from their middle.
+        size: (...) root mean square distance of the visible rays from their middle, for which that of their angles will
+            do.
     """
+    size = size.clamp_min(1e-6)
     weight = visible.to(p_r)[..., None]
     offset = rays * p_r[..., 2:] - p_r[..., :2]  # x - u z = offset
     count = weight.sum(-2).clamp_min(1)
@@ -207,7 +209,10 @@ def euler_to_rotation(sine: Tensor, cosine: Tensor) -> Tensor:
 
 @full_precision
 def rotation_to_euler(rotation: Tensor) -> tuple[Tensor, Tensor]:
-    """R (..., 3, 3) -> sine, cosine (..., 3): the inverse of `euler_to_rotation`."""
+    """R (..., 3, 3) -> sine, cosine (..., 3): the inverse of `euler_to_rotation`.
+
+    At a pitch of 90 degrees its gradient is not defined.
+    """
     facing = like(_FACING_CAMERA, rotation)
     angles = roma.rotmat_to_euler("ZYX", facing.mT @ rotation)
     return angles.sin(), angles.cos()
@@ -215,4 +220,4 @@ def rotation_to_euler(rotation: Tensor) -> tuple[Tensor, Tensor]:
 
 def mirrored(p_c: Tensor) -> Tensor:
     """The canonical pose seen in a mirror: left and right exchanged."""
-    return p_c[..., list(SKELETON.mirror), :] * p_c.new_tensor([1.0, -1.0, 1.0])
+    return take(p_c, SKELETON.mirror) * like((1.0, -1.0, 1.0), p_c)

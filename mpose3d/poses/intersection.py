@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from itertools import combinations
 
-import torch
 from torch import Tensor
 
+from mpose3d.geometry.constants import like, take
 from mpose3d.geometry.precision import full_precision
 from mpose3d.skeleton import SKELETON
 
@@ -53,7 +53,7 @@ def _pairs(start: list[int], end: list[int]) -> tuple[list[int], list[int]]:
 
 _START, _END, _RADIUS = _capsules()
 _FIRST, _SECOND = _pairs(_START, _END)
-_REACH = torch.tensor(_RADIUS)[_FIRST] + torch.tensor(_RADIUS)[_SECOND]
+_REACH = tuple(_RADIUS[a] + _RADIUS[b] for a, b in zip(_FIRST, _SECOND, strict=True))
 
 
 def segment_distance(p: Tensor, u: Tensor, q: Tensor, v: Tensor) -> Tensor:
@@ -77,7 +77,7 @@ def self_intersection(pose: Tensor) -> Tensor:
     0 or less where all are clear of one another; differentiable. The pose is in mm, in any frame, with the bone lengths
     of `SKELETON`.
     """
-    base = pose[..., _START, :]
-    along = pose[..., _END, :] - base
-    a, b = ((base[..., capsules, :], along[..., capsules, :]) for capsules in (_FIRST, _SECOND))
-    return (_REACH.to(pose) - segment_distance(*a, *b)).amax(-1)
+    base = take(pose, _START)
+    along = take(pose, _END) - base
+    a, b = ((take(base, capsules), take(along, capsules)) for capsules in (_FIRST, _SECOND))
+    return (like(_REACH, pose) - segment_distance(*a, *b)).amax(-1)

@@ -8,14 +8,15 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from mpose3d.geometry.constants import constant
 from mpose3d.geometry.extent import spread
 from mpose3d.skeleton import MIDPOINTS, SKELETON
 
 _HEAD = SKELETON.index("head_top")
-_UPPER = [name.rpartition("_")[2] in ("top", "neck", "shoulder", "elbow", "wrist") for name in SKELETON.names]
+_UPPER = tuple(name.rpartition("_")[2] in ("top", "neck", "shoulder", "elbow", "wrist") for name in SKELETON.names)
 # pairs whose left and right a detector confuses together
 _ARMS, _LEGS = (
-    [name.rpartition("_")[2] in parts for name in SKELETON.names]
+    tuple(name.rpartition("_")[2] in parts for name in SKELETON.names)
     for parts in (("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle"))
 )
 
@@ -67,13 +68,13 @@ class KeypointNoise:
         error = self.jitter * uniform(people, 1, 1) * normal() + torch.where(thrown, self.throw * normal(), 0)
         joints = joints_px + error * size
         for limbs in (_ARMS, _LEGS):
-            exchanged = (uniform(people, 1, 1) < self.swapped) & torch.tensor(limbs, device=device)[:, None]
+            exchanged = (uniform(people, 1, 1) < self.swapped) & constant(limbs, device, torch.bool)[:, None]
             joints, visible = _from_twins(exchanged, joints, visible)
         if self.inverted > 0:
             inverted = uniform(people, len(SKELETON), 1) < self.inverted
             joints, visible = _from_twins(inverted, joints, visible)
         visible = visible & (uniform(people, len(SKELETON)) >= self.missing * uniform(people, 1))
-        upper = torch.tensor(_UPPER, device=device)
+        upper = constant(_UPPER, device, torch.bool)
         visible = visible & (upper | (uniform(people, 1) >= self.half))
         headless = uniform(people) < self.headless
         visible[:, _HEAD] &= ~headless
@@ -89,5 +90,5 @@ def _from_twins(
     those: Bool[Tensor, "n 15 1"], joints: Float[Tensor, "n 15 2"], visible: Bool[Tensor, "n 15"]
 ) -> tuple[Float[Tensor, "n 15 2"], Bool[Tensor, "n 15"]]:
     """Joints that are taken for `those` are their twins of the other side: seen where, and only if, the twin is."""
-    mirror = list(SKELETON.mirror)
+    mirror = constant(SKELETON.mirror, joints.device)
     return torch.where(those, joints[:, mirror], joints), torch.where(those[..., 0], visible[:, mirror], visible)

@@ -12,12 +12,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mpose3d.geometry.camera import Camera
+from mpose3d.geometry.constants import constant, like, take
 from mpose3d.geometry.kinematics import canonical_to_local, euler_to_rotation, local_to_canonical, rotate, translate
 from mpose3d.poses.artificial import PoseSource
 from mpose3d.skeleton import SKELETON
 
 # Each joint's twin on the right side, or itself.
-_RIGHT = [min(pair) for pair in enumerate(SKELETON.mirror)]
+_RIGHT = tuple(min(pair) for pair in enumerate(SKELETON.mirror))
 
 
 class Scenes(NamedTuple):
@@ -103,7 +104,7 @@ class SceneSampler:
         p_c = self.source.sample(scenes * most, generator).view(*shape, len(SKELETON), 3)
         if self.proportions > 0:
             bones = 1 + self.proportions * torch.randn(*shape, len(SKELETON), generator=generator, device=device)
-            bones = bones.clamp_min(0.5)[..., _RIGHT] * p_c.new_tensor(SKELETON.bone_lengths)
+            bones = bones.clamp_min(0.5)[..., constant(_RIGHT, device)] * like(SKELETON.bone_lengths, p_c)
             p_c = local_to_canonical(canonical_to_local(p_c), bones)
         p_c = p_c * (1 + self.stature * torch.randn(*shape, 1, 1, generator=generator, device=device))
         p_r = rotate(p_c, self._rotations(shape, generator))
@@ -147,7 +148,7 @@ class SceneSampler:
     def _hidden(self, joints: Tensor, valid: Tensor) -> Tensor:
         """Joints (b, p, 15) that a limb of a nearer person covers."""
         ray = joints[..., :2] / joints[..., 2:].clamp_min(1.0)
-        start, end = (joints[..., list(ends), :] for ends in zip(*SKELETON.limbs, strict=True))
+        start, end = (take(joints, ends) for ends in zip(*SKELETON.limbs, strict=True))
         a, b = (point[..., :2] / point[..., 2:].clamp_min(1.0) for point in (start, end))
         # every joint (b, p, 15, 1, 1) against every limb (b, 1, 1, q, 14), on the plane at distance 1
         a, b = a[:, None, None], b[:, None, None]

@@ -123,7 +123,7 @@ def _fields(
 ) -> Tensor:
     """(B, 2L, h, w): unit vectors near each limb, averaged over the people that share a cell."""
     batch, area = len(strength), len(rows) * len(columns)
-    first, second = torch.tensor(layout.limbs, dtype=torch.long, device=cells.device).reshape(-1, 2).T
+    first, second = constant(layout.limbs, cells.device).reshape(-1, 2).T
     cells = cells.movedim(-1, 0).contiguous()
     start, end = cells.index_select(-1, first), cells.index_select(-1, second)  # (2, B, P, L): x, y
     seen = visible.index_select(-1, first) & visible.index_select(-1, second)
@@ -305,7 +305,7 @@ def limb_integrals(
 ) -> Tensor:
     """(B, L, K, K): mean of the field along the line from each first to each second end; 0 where that is no limb."""
     batch, _, height, width = pafs.shape
-    limbs = torch.tensor(layout.limbs, device=cells.device)
+    limbs = constant(layout.limbs, cells.device)
     # coordinates in planes of their own: (B, L, K, 1) and (B, L, 1, K)
     (x, y), (to_x, to_y) = (cells[:, limbs[:, end]].unbind(-1) for end in (0, 1))
     x, y, to_x, to_y = x[..., None], y[..., None], to_x[:, :, None], to_y[:, :, None]

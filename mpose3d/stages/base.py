@@ -156,7 +156,7 @@ class Stage(LightningModule):
         return every > 0 and (step + 1) % every == 0
 
     def log_terms(self, split: str, terms: dict[str, torch.Tensor], batch_size: int) -> None:
-        """Log values as `<split>/<name>`; the mean over an epoch and over processes in validation.
+        """Log values as `<split>/<name>`; the mean over an epoch and over processes in validation (docs/scale.md).
 
         In training, at steps that the Trainer writes to its loggers and at the last one of an epoch: handing it values
         takes milliseconds.

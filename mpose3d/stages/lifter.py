@@ -66,7 +66,7 @@ class LifterStage(Stage):
         truth_px = self.camera.project(joints)
         joints_px, visible = self.noise(truth_px, drawn)
         low, high = self.focal_range
-        factor = low * (high / low) ** torch.rand((), device=joints.device).item()
+        factor = low * (high / low) ** torch.rand(()).item()  # of the CPU, for which nothing waits
         people = self.network(joints_px, visible, Camera(factor * self.camera.focal, self.camera.centre))
 
         # the target has the skeleton's bones, whatever those of the person

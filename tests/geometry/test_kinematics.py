@@ -8,12 +8,14 @@ import roma
 import torch
 
 from mpose3d.geometry.camera import Camera
+from mpose3d.geometry.extent import spread
 from mpose3d.geometry.kinematics import (
     bone_lengths,
     canonical_to_local,
     canonicalize,
     directions_to_local,
     euler_to_rotation,
+    fit_translation,
     limb_directions,
     local_to_canonical,
     local_to_directions,
@@ -216,6 +218,13 @@ def test_zero_angles_are_upright_and_face_the_camera():
     assert joint["l_shoulder"][0] > joint["r_shoulder"][0]  # the left hand is on the image's right
     forward = rotation @ FORWARD
     torch.testing.assert_close(forward, torch.tensor([0.0, 0.0, -1.0]))
+
+
+def test_a_body_seen_in_one_place_has_a_place(generator):
+    p_r = canonicalize(torch.randn(4, 15, 3, generator=generator))[0]
+    rays = torch.full((4, 15, 2), 0.1)
+    for visible in (torch.ones(4, 15, dtype=torch.bool), torch.arange(15).expand(4, 15) == 3):
+        assert fit_translation(p_r, rays, visible, spread(rays, visible)[1]).isfinite().all()
 
 
 def test_mirrored_keeps_the_canonical_frame(generator):
