@@ -125,6 +125,20 @@ def test_bad_photographs_are_listed_and_good_ones_done(network, folder, tmp_path
     assert "broken.jpg" in told.err and "short.png" in told.err
 
 
+def test_what_a_video_lacks_is_told(network, tmp_path, capsys):
+    film, rng = tmp_path / "walk.avi", np.random.default_rng(0)
+    video = cv2.VideoWriter(str(film), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))
+    for _ in range(8):
+        video.write(rng.integers(0, 255, (48, 64, 3), np.uint8))
+    video.release()
+    film.write_bytes(film.read_bytes()[: film.stat().st_size // 2])
+    assert run(film, tmp_path) == 0
+    frames = len(list((tmp_path / "out" / "walk").glob("*.json")))
+    told = capsys.readouterr()
+    assert 0 < frames < 8 and "1 of 1 photographs and videos read" in told.out
+    assert f"walk.avi: {frames} of the 8 frames that its header tells of" in told.err
+
+
 def test_frames_of_a_video_are_read_into_a_folder(network, folder, tmp_path, capsys):
     video = cv2.VideoWriter(str(folder / "walk.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))
     for level in range(5):

@@ -33,6 +33,16 @@ def test_what_g_makes_is_read_by_h_prime():
     assert plain.h_of_g is plain.h
 
 
+def test_a_file_of_another_grid_says_so(tmp_path):
+    """Files from before there was a choice do not name it: theirs was the default."""
+    for written, wanted in ((False, True), (True, False)):
+        network = tiny_network(fine=written)
+        network.settings = {name: value for name, value in network.settings.items() if name != "fine" or written}
+        network.save(tmp_path / "network.safetensors")
+        with pytest.raises(ValueError, match=f"trained with fine = {written}, and this network has {wanted}"):
+            tiny_network(fine=wanted).load(tmp_path / "network.safetensors")
+
+
 def test_roots_are_as_many_and_as_sure_as_asked_for():
     network, v = tiny_network(), torch.zeros(1, 8, 8, 8)
     network.h.forward = lambda v: grid_of(network, 0.9, 0.6)
