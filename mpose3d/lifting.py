@@ -200,7 +200,7 @@ def lift(
         raise ValueError(f"--out {out}: expected FILE.npz, or a folder for a JSON of each picture")
     if place.is_file() and place.suffix.lower() != ".npz":
         raise ValueError(f"--out {out} is a file, a JSON of each picture is written to a folder")
-    if place.exists() and place.samefile(keypoints):
+    if place.is_file() and Path(keypoints).is_file() and place.samefile(keypoints):
         raise ValueError(f"--out {out} is the file of 2D people, which would be written over: name another")
     check_focal_ratio(focal_ratio)
     if not 0 <= threshold < math.inf:

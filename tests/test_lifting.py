@@ -356,6 +356,11 @@ class TestCommand:
             before = path.read_bytes()
             assert self.lift(tmp_path, path, out, "--size", "640", "480", "--layout", "mpose3d") == 1
             assert "would be written over" in capsys.readouterr().err and path.read_bytes() == before
+        (tmp_path / "op").mkdir()
+        inside = openpose.rename(tmp_path / "op" / "a_keypoints.json")  # whose 3D people are a.json
+        for _ in range(2):
+            assert self.lift(tmp_path, inside.parent, "op", "--size", "640", "480", "--layout", "mpose3d") == 0
+        assert len(list(inside.parent.iterdir())) == 2
 
     def test_of_no_picture_there_is_nobody(self):
         assert lift_pictures(KeypointLifter(), []) == []

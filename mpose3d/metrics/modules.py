@@ -58,9 +58,7 @@ class _MeanOverPoses(Metric):
     def compute(self) -> Tensor:
         return (self.total / self.count).float()
 
-    def _scorable(
-        self, target: Float[Tensor, "*batch J D"], visible: Bool[Tensor, "*batch J"]
-    ) -> Bool[Tensor, "*batch"]:
+    def _scorable(self, target: Tensor, visible: Tensor) -> Tensor:
         return visible.any(dim=-1)
 
     def _score(self, prediction: Tensor, target: Tensor, visible: Tensor) -> Tensor:
@@ -74,9 +72,7 @@ class _RootRelative(_MeanOverPoses):
         super().__init__(**kwargs)
         self.root = root
 
-    def _scorable(
-        self, target: Float[Tensor, "*batch J D"], visible: Bool[Tensor, "*batch J"]
-    ) -> Bool[Tensor, "*batch"]:
+    def _scorable(self, target: Tensor, visible: Tensor) -> Tensor:
         return visible.any(dim=-1) if self.root is None else visible[..., self.root]
 
 
@@ -97,9 +93,7 @@ class PMPJPE(_MeanOverPoses):
 
     higher_is_better = False
 
-    def _scorable(
-        self, target: Float[Tensor, "*batch J D"], visible: Bool[Tensor, "*batch J"]
-    ) -> Bool[Tensor, "*batch"]:
+    def _scorable(self, target: Tensor, visible: Tensor) -> Tensor:
         return (visible.sum(dim=-1) >= MIN_ALIGNED_JOINTS) & ~is_point(target, visible)
 
     def _score(self, prediction: Tensor, target: Tensor, visible: Tensor) -> Tensor:
@@ -115,9 +109,7 @@ class NMPJPE(_RootRelative):
     def __init__(self, root: int, **kwargs) -> None:
         super().__init__(root, **kwargs)
 
-    def _scorable(
-        self, target: Float[Tensor, "*batch J D"], visible: Bool[Tensor, "*batch J"]
-    ) -> Bool[Tensor, "*batch"]:
+    def _scorable(self, target: Tensor, visible: Tensor) -> Tensor:
         return visible[..., self.root] & ~is_point(target - target[..., self.root, None, :], visible)
 
     def _score(self, prediction: Tensor, target: Tensor, visible: Tensor) -> Tensor:
@@ -155,9 +147,7 @@ class MRPE(_MeanOverPoses):
         super().__init__(**kwargs)
         self.root = root
 
-    def _scorable(
-        self, target: Float[Tensor, "*batch J D"], visible: Bool[Tensor, "*batch J"]
-    ) -> Bool[Tensor, "*batch"]:
+    def _scorable(self, target: Tensor, visible: Tensor) -> Tensor:
         return visible[..., self.root]
 
     def _score(self, prediction: Tensor, target: Tensor, visible: Tensor) -> Tensor:
@@ -185,9 +175,7 @@ class BoxIoU(_MeanOverPoses):
 
     higher_is_better = True
 
-    def _scorable(
-        self, target: Float[Tensor, "*batch J D"], visible: Bool[Tensor, "*batch J"]
-    ) -> Bool[Tensor, "*batch"]:
+    def _scorable(self, target: Tensor, visible: Tensor) -> Tensor:
         return visible.sum(dim=-1) >= 2
 
     def _score(self, prediction: Tensor, target: Tensor, visible: Tensor) -> Tensor:
