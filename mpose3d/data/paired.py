@@ -84,8 +84,8 @@ def before_camera(batch: AnnotatedPhotographs, layout: Layout, camera: Camera) -
     have (the top of the head in SMPL) continues the limb before it, and is not known. Who has no root in
     the image is left out.
     """
-    px, _ = layout.to_skeleton(batch.points * batch.scale[:, None, None] + batch.offset[:, None, None], estimate=True)
-    joints, known = layout.to_skeleton(batch.joints, estimate=True)
+    px, _ = layout.to_skeleton(batch.points * batch.scale[:, None, None] + batch.offset[:, None, None])
+    joints, known = layout.to_skeleton(batch.joints)
     p_c, rotation = canonicalize(joints)
     p_l = torch.where(known[..., None], canonical_to_local(p_c), like((0.0, 0.0, 1.0), p_c))
     p_c = local_to_canonical(p_l)

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mpose3d.geometry.constants import constant
 from mpose3d.geometry.extent import spread
 from mpose3d.networks.saved import StandaloneNetwork
 from mpose3d.representations.hmpaf import HMPAF, People2D, limb_integrals, peaks
@@ -168,7 +169,7 @@ class PeakChooser(StandaloneNetwork):
         near = (places - middle[:, None, None]).norm(dim=-1) < _REACH * size[:, None, None]
         heights = torch.where(near | taken, heights, 0)
         kept = (heights + 2 * taken).topk(self.peaks, dim=-1).indices
-        first, second = (kept[:, list(end)] for end in zip(*self.layout.limbs, strict=True))
+        first, second = (kept[:, end] for end in constant(self.layout.limbs, kept.device).T)
         joins = joins.gather(2, first[..., None].expand(-1, -1, -1, joins.shape[-1]))
         joins = joins.gather(3, second[:, :, None].expand(-1, -1, self.peaks, -1))
         places = places.gather(2, kept[..., None].expand(-1, -1, -1, 2))
@@ -178,7 +179,7 @@ class PeakChooser(StandaloneNetwork):
         """Line integrals as a matrix over all tokens, 0 where there is no limb."""
         joints, tokens = len(self.layout), self.peaks + 1
         fields = joins.new_zeros(len(joins), joints, joints, tokens, tokens)
-        first, second = torch.tensor(self.layout.limbs, device=joins.device).T
+        first, second = constant(self.layout.limbs, joins.device).T
         padded = functional.pad(joins, (0, 1, 0, 1))
         fields[:, first, second] = padded
         fields[:, second, first] = padded.mT
