@@ -135,7 +135,7 @@ def infer(
     else:
         reader = MapReader(teacher, network, pathway, teacher_size, **how)
 
-    failed, parts = [], []
+    failed, remarks = [], []
     with Progress() as progress:
         task = progress.add_task("pictures", total=len(places))
         for path, place in places:
@@ -151,7 +151,11 @@ def infer(
                     write_people(people, path.name, Path(out) / at, *shown, extra)
                     progress.advance(task)
                 if number + 1 < source.frames:
-                    parts.append(f"{path}: {number + 1} of the {source.frames} frames that its header tells of")
+                    remarks.append(f"{path}: only {number + 1} of the {source.frames} frames that its header tells of")
+                if is_video(path):
+                    folder, now = Path(out) / place, {f"{i * video_step:06d}" for i in range(number + 1)}
+                    if others := {file.name.partition(".")[0] for file in folder.iterdir()} - now:
+                        remarks.append(f"{folder}: {len(others)} frames of another run are there, too")
             except (ValueError, OSError) as error:
                 failed.append(str(error) if path.name in str(error) else f"{path}: {error}")
                 progress.advance(task)
@@ -159,8 +163,8 @@ def infer(
     print(f"{len(places) - len(failed)} of {len(places)} {what} read, people written to {out}")
     for reason in failed:
         print(f"not read: {reason}", file=sys.stderr)
-    for part in parts:
-        print(f"read in part: {part}", file=sys.stderr)
+    for remark in remarks:
+        print(remark, file=sys.stderr)
     return 1 if failed else 0
 
 

@@ -63,11 +63,15 @@ def spare_files(places: list[tuple[Path, Path]], out: Path, suffixes: Sequence[s
     """
     sources = {source.resolve() for source, _ in places}
     for source, place in places:
-        for suffix in suffixes:
-            single = out / place.with_name(place.name + suffix)
-            for file in (out / place).glob(f"[0-9]*{suffix}") if is_video(source) else [single]:
-                people = file.with_name(file.name.removesuffix(suffix) + ".json")
-                if file.exists() and (file.resolve() in sources or not is_people_file(people)):
+        pictures = [out / place]
+        if is_video(source):
+            names = {file.name.partition(".")[0] for file in (out / place).glob("[0-9]*.*")}
+            pictures = [out / place / name for name in sorted(names) if name.isdecimal()]
+        for picture in pictures:
+            ours = is_people_file(picture.with_name(f"{picture.name}.json"))
+            for suffix in suffixes:
+                file = picture.with_name(picture.name + suffix)
+                if file.exists() and (file.resolve() in sources or not ours):
                     raise ValueError(f"{file} is another file and would be written over: name another folder, --out")
 
 

@@ -136,7 +136,7 @@ def test_what_a_video_lacks_is_told(network, tmp_path, capsys):
     frames = len(list((tmp_path / "out" / "walk").glob("*.json")))
     told = capsys.readouterr()
     assert 0 < frames < 8 and "1 of 1 photographs and videos read" in told.out
-    assert f"walk.avi: {frames} of the 8 frames that its header tells of" in told.err
+    assert f"walk.avi: only {frames} of the 8 frames that its header tells of" in told.err
 
 
 def test_frames_of_a_video_are_read_into_a_folder(network, folder, tmp_path, capsys):
@@ -152,7 +152,10 @@ def test_frames_of_a_video_are_read_into_a_folder(network, folder, tmp_path, cap
     assert written == [f"{n:06d}.{s}" for n in (0, 2, 4) for s in ("json", "png", "teacher.json")]
     content = json.loads((tmp_path / "out/walk/000004.json").read_text())
     assert content["image"] == "walk.avi" and content["size"] == [64, 48]
-    assert (tmp_path / "out/a.html").exists()
+    assert (tmp_path / "out/a.html").exists() and "another run" not in told.err
+    # frames of another step are still there
+    run(folder / "walk.avi", tmp_path, video_step=3)
+    assert f"{tmp_path / 'out/walk'}: 2 frames of another run are there, too" in capsys.readouterr().err
 
 
 def test_an_empty_folder_is_an_error(network, tmp_path):
