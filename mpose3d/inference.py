@@ -154,7 +154,8 @@ def infer(
                     remarks.append(f"{path}: only {number + 1} of the {source.frames} frames that its header tells of")
                 if is_video(path):
                     folder, now = Path(out) / place, {f"{i * video_step:06d}" for i in range(number + 1)}
-                    if others := {file.name.partition(".")[0] for file in folder.iterdir()} - now:
+                    names = {file.name.partition(".")[0] for file in folder.iterdir()}
+                    if others := {name for name in names - now if name.isdecimal()}:
                         remarks.append(f"{folder}: {len(others)} frames of another run are there, too")
             except (ValueError, OSError) as error:
                 failed.append(str(error) if path.name in str(error) else f"{path}: {error}")

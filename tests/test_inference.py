@@ -154,7 +154,8 @@ def test_frames_of_a_video_are_read_into_a_folder(network, folder, tmp_path, cap
     assert content["image"] == "walk.avi" and content["size"] == [64, 48]
     assert (tmp_path / "out/a.html").exists() and "another run" not in told.err
     # frames of another step are still there
-    run(folder / "walk.avi", tmp_path, video_step=3)
+    (tmp_path / "out/walk/notes.txt").touch()
+    run(folder / "walk.avi", tmp_path, video_step=3, teacher_people=True)
     assert f"{tmp_path / 'out/walk'}: 2 frames of another run are there, too" in capsys.readouterr().err
 
 
