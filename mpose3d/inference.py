@@ -21,7 +21,7 @@ from mpose3d.networks.movenet import MoveNet
 from mpose3d.networks.peak_chooser import PeakChooser
 from mpose3d.networks.teacher import MobilenetThin, Teacher
 from mpose3d.people import check_focal_ratio, check_score, write_people
-from mpose3d.places import output_places, spare_files, spare_teacher_people
+from mpose3d.places import frames_in, output_places, spare_files, spare_teacher_people
 from mpose3d.readers import SEEN_REFINE, KeypointReader, MapReader
 
 Pathway = Literal["image", "hmpaf", "keypoints"]
@@ -153,10 +153,9 @@ def infer(
                 if number + 1 < source.frames:
                     remarks.append(f"{path}: only {number + 1} of the {source.frames} frames that its header tells of")
                 if is_video(path):
-                    folder, now = Path(out) / place, {f"{i * video_step:06d}" for i in range(number + 1)}
-                    names = {file.name.partition(".")[0] for file in folder.iterdir()}
-                    if others := {name for name in names - now if name.isdecimal()}:
-                        remarks.append(f"{folder}: {len(others)} frames of another run are there, too")
+                    others = len(frames_in(Path(out) / place)) - (number + 1)
+                    if others:
+                        remarks.append(f"{Path(out) / place}: {others} frames of another run are there, too")
             except (ValueError, OSError) as error:
                 failed.append(str(error) if path.name in str(error) else f"{path}: {error}")
                 progress.advance(task)

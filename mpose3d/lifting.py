@@ -24,7 +24,7 @@ from mpose3d.geometry.extent import bounding_box
 from mpose3d.networks.backends import known_device
 from mpose3d.networks.cross_modal import CrossModalNetwork
 from mpose3d.networks.keypoint_lifter import FEWEST_JOINTS, REFINE, KeypointLifter, count_joints, enough_joints
-from mpose3d.people import PhotographPeople, check_focal_ratio, is_people_file, write_people
+from mpose3d.people import PhotographPeople, check_focal_ratio, check_place, write_people
 from mpose3d.representations.neural import NeuralGrid, NeuralRepresentation, People, Roots
 from mpose3d.skeleton import SKELETON
 
@@ -293,7 +293,5 @@ def _json_places(pictures: Sequence[PictureKeypoints], out: Path) -> dict[str, P
             raise ValueError(f"picture {name!r} would be written outside the output folder: rename it, or use FILE.npz")
         if taken.setdefault(place, name) != name:
             raise ValueError(f"{taken[place]!r} and {name!r} would both be written to {place}.json: rename one")
-        file = out / place.with_name(f"{place.name}.json")
-        if file.exists() and not is_people_file(file):
-            raise ValueError(f"{file} is another file and would be written over: name another folder, --out")
+        check_place(out / place, [".json"])
     return places

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -93,8 +93,25 @@ def skeleton_json() -> dict[str, Any]:
     return {"names": list(SKELETON.names), "limbs": [list(limb) for limb in SKELETON.limbs]}
 
 
-def is_people_file(path: Path) -> bool:
-    """Whether this is a file that `write_people` wrote, by its first words."""
+def check_place(place: Path, suffixes: Iterable[str], sources: Collection[Path] = ()) -> None:
+    """Refuse to write over what `write_people` did not write: any file without people of ours beside it.
+
+    Args:
+        place, suffixes: where, and what, `write_people` will write.
+        sources: resolved paths of files that are not to be written over in any case.
+
+    Raises:
+        ValueError: there is such a file.
+    """
+    ours = _is_people_file(place.with_name(f"{place.name}.json"))
+    for suffix in suffixes:
+        file = place.with_name(place.name + suffix)
+        if file.exists() and (not ours or file.resolve() in sources):
+            raise ValueError(f"{file} is another file and would be written over: name another folder, --out")
+
+
+def _is_people_file(path: Path) -> bool:
+    """Whether `write_people` wrote it, by its first words."""
     if not path.is_file():
         return False
     with path.open("rb") as file:

@@ -8,7 +8,7 @@ from pathlib import Path
 from mpose3d.data.images import VIDEO_SUFFIXES, is_video
 from mpose3d.data.letterbox import IMAGE_SUFFIXES
 from mpose3d.files import files_below
-from mpose3d.people import is_people_file
+from mpose3d.people import check_place
 
 
 def output_places(paths: list[Path], out: Path) -> list[tuple[Path, Path]]:
@@ -51,7 +51,7 @@ def output_places(paths: list[Path], out: Path) -> list[tuple[Path, Path]]:
 
 
 def spare_files(places: list[tuple[Path, Path]], out: Path, suffixes: Sequence[str]) -> None:
-    """Refuse to write over what no earlier run wrote: photographs, and any file without people of ours beside it.
+    """Refuse to write over photographs and what no earlier run wrote (`check_place`).
 
     Args:
         places: as of `output_places`.
@@ -65,14 +65,15 @@ def spare_files(places: list[tuple[Path, Path]], out: Path, suffixes: Sequence[s
     for source, place in places:
         pictures = [out / place]
         if is_video(source):
-            names = {file.name.partition(".")[0] for file in (out / place).glob("[0-9]*.*")}
-            pictures = [out / place / name for name in sorted(names) if name.isdecimal()]
+            pictures = [out / place / frame for frame in sorted(frames_in(out / place))]
         for picture in pictures:
-            ours = is_people_file(picture.with_name(f"{picture.name}.json"))
-            for suffix in suffixes:
-                file = picture.with_name(picture.name + suffix)
-                if file.exists() and (file.resolve() in sources or not ours):
-                    raise ValueError(f"{file} is another file and would be written over: name another folder, --out")
+            check_place(picture, suffixes, sources)
+
+
+def frames_in(folder: Path) -> set[str]:
+    """Names of a video's frames, less suffix, of which there are files in the folder."""
+    names = {file.name.partition(".")[0] for file in folder.glob("[0-9]*.*")}
+    return {name for name in names if name.isdecimal()}
 
 
 def spare_teacher_people(places: list[tuple[Path, Path]]) -> None:

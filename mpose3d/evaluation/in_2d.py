@@ -56,17 +56,18 @@ def compare_2d(
         teacher, weights: of `infer`, for the photographs.
         out: folder for 2d.csv and 2d.json.
     """
-    names = {name for name, *_ in _annotated_pictures(Path(annotations))}
+    annotated = list(_annotated_pictures(Path(annotations)))
     if photographs:
-        names &= {f"{place}.json" for _, place in output_places([Path(photographs)], Path(predictions))}
-        if not names:
+        read = {f"{place}.json" for _, place in output_places([Path(photographs)], Path(predictions))}
+        annotated = [picture for picture in annotated if picture[0] in read]
+        if not annotated:
             raise FileNotFoundError(
                 f"{photographs}: no photograph that {annotations} has, by its folder and name; of MuPoTS-3D give the "
                 "folder above TSn"
             )
         extra = {"teacher_people": True, "overlay": False, "page": False}
         infer([str(photographs)], out=str(predictions), teacher=teacher, weights=weights, **extra)
-    pictures = [picture for name, picture in _common_pictures(annotations, predictions) if name in names]
+    pictures = list(_common_pictures(annotated, predictions))
     if not pictures:
         raise FileNotFoundError(
             f"{predictions}: no picture of {annotations} has both NAME.json and NAME.teacher.json, which "
@@ -115,6 +116,10 @@ def compare_2d(
     write_table(out, "2d", rows, content)
 
 
+#: path of a picture's prediction below its folder, size, joints (P, 15, 2), visible (P, 15)
+_Annotated = tuple[str, tuple[int, int], Tensor, Tensor]
+
+
 class _Picture(NamedTuple):
     """The annotated people of a picture, and those that teacher and student give.
 
@@ -127,17 +132,17 @@ class _Picture(NamedTuple):
     student: PicturePeople
 
 
-def _common_pictures(annotations: Path, predictions: Path) -> Iterable[tuple[str, _Picture]]:
-    """Every annotated picture that teacher and student have read, with the name of its file."""
-    for name, size, points, visible in _annotated_pictures(Path(annotations)):
+def _common_pictures(annotated: Iterable[_Annotated], predictions: Path) -> Iterable[_Picture]:
+    """Those of the annotated pictures that teacher and student have read."""
+    for name, size, points, visible in annotated:
         student = Path(predictions) / name
         files = [student.with_suffix(".teacher.json"), student]
         if all(file.is_file() for file in files):
-            yield name, _Picture(points, visible, *(read_picture_people(file, size) for file in files))
+            yield _Picture(points, visible, *(read_picture_people(file, size) for file in files))
 
 
-def _annotated_pictures(annotations: Path) -> Iterable[tuple[str, tuple[int, int], Tensor, Tensor]]:
-    """(path of the prediction below its folder, size, joints (P, 15, 2), visible (P, 15)) of every picture.
+def _annotated_pictures(annotations: Path) -> Iterable[_Annotated]:
+    """Every picture with its people.
 
     COCO's pictures are found by their names, and by their folders too where several have the same name.
     """

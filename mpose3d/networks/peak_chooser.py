@@ -121,9 +121,8 @@ class PeakChooser(StandaloneNetwork):
         hidden = torch.where(exists.flatten(1), 0.0, -torch.inf)[:, None, None]
         for block, follow in zip(self.blocks, self.follow, strict=True):
             x = block(x, follow[:, None, None] * fields[:, None] + hidden)
-        x = (
-            x + 0 * self.follow.sum()
-        )  # of nobody attention has no mask to differentiate, and DDP waits for every gradient
+        # of nobody attention has no mask to differentiate, and DDP waits for every gradient
+        x = x + 0 * self.follow.sum()
         x = self.norm(x).unflatten(1, (joints, -1))
         peak, token = x[:, :, :-1], x[:, :, -1]
         fits = (self.query(token)[:, :, None] * self.key(peak)).sum(-1) / token.shape[-1] ** 0.5
