@@ -19,7 +19,8 @@ from mpose3d.networks.cross_modal import CrossModalNetwork
 from mpose3d.networks.keypoint_lifter import KeypointLifter
 from mpose3d.networks.movenet import MoveNet
 from mpose3d.networks.peak_chooser import PeakChooser
-from mpose3d.networks.teacher import MobilenetThin, Teacher
+from mpose3d.networks.pose_estimator import PoseEstimator2D
+from mpose3d.networks.teacher import MobilenetThin
 from mpose3d.people import check_focal_ratio, check_score, write_people
 from mpose3d.places import frames_in, output_places, spare_files, spare_teacher_people
 from mpose3d.readers import SEEN_REFINE, KeypointReader, MapReader
@@ -38,7 +39,7 @@ def infer(
     *,
     out: str,
     weights: str | None = None,
-    teacher: Teacher | MoveNet | None = None,
+    teacher: PoseEstimator2D | None = None,
     pathway: Pathway = "keypoints",
     teacher_size: int | None = None,
     max_people: int = 20,
@@ -175,7 +176,7 @@ def read_network(pathway: Pathway, weights: str | None = None) -> CrossModalNetw
     return read_lifter("keypoints" if pathway == "keypoints" else "maps", weights)
 
 
-def default_teacher(pathway: Pathway, max_people: int = 20, scales: Sequence[float] = SCALES) -> Teacher | MoveNet:
+def default_teacher(pathway: Pathway, max_people: int = 20, scales: Sequence[float] = SCALES) -> PoseEstimator2D:
     """The 2D network where none is named: its weights are fetched on first use (`assets.teacher_file`)."""
     if pathway == "image":
         raise ValueError(
@@ -188,6 +189,6 @@ def default_teacher(pathway: Pathway, max_people: int = 20, scales: Sequence[flo
     return MobilenetThin(str(assets.teacher_file("mobilenet_thin")))
 
 
-def default_size(pathway: Pathway, teacher: Teacher | MoveNet) -> int | None:
+def default_size(pathway: Pathway, teacher: PoseEstimator2D) -> int | None:
     """Side in pixels of the teacher's input; None is that of H."""
     return {"keypoints": teacher.side, "hmpaf": MAPS_SIZE, "image": None}[pathway]

@@ -17,9 +17,9 @@ from mpose3d.geometry.extent import bounding_box, one_in_other
 from mpose3d.networks.backends import Backend, Precision, accelerate
 from mpose3d.networks.cross_modal import CrossModalNetwork, Detection
 from mpose3d.networks.keypoint_lifter import KeypointLifter, enough_joints
-from mpose3d.networks.movenet import MoveNet
 from mpose3d.networks.peak_chooser import PeakChooser
 from mpose3d.networks.photograph import PhotographNetwork
+from mpose3d.networks.pose_estimator import PoseEstimator2D
 from mpose3d.networks.teacher import Teacher
 from mpose3d.people import FORMAT, PhotographPeople, skeleton_json
 from mpose3d.representations.hmpaf import HMPAF, People2D, in_order
@@ -54,7 +54,7 @@ class PeopleReader(ABC):
 
     def __init__(
         self,
-        teacher: Teacher | MoveNet,
+        teacher: PoseEstimator2D,
         network: CrossModalNetwork | KeypointLifter,
         whole: nn.Module,
         side: int,
@@ -177,11 +177,11 @@ class KeypointReader(PeopleReader):
     """photograph -> a teacher's people k_q -> the lifter, which reads them one by one -> people.
 
     Args:
-        teacher: E and F, or MoveNet.
+        teacher: the 2D network.
         network: the lifter.
         teacher_size: side of the teacher's input in pixels, by default its own.
         max_people: most people, the best.
-        threshold: least score of a person by the teacher (`Teacher.score`), by default the teacher's.
+        threshold: least score of a person by the teacher (`PoseEstimator2D.score`), by default the teacher's.
         turned: show the teacher the image in all four positions (`teacher_people`).
         refine: steps of refinement (`KeypointLifter.forward`).
         backend, precision: see `accelerate`; of the teacher.
@@ -190,7 +190,7 @@ class KeypointReader(PeopleReader):
 
     def __init__(
         self,
-        teacher: Teacher | MoveNet,
+        teacher: PoseEstimator2D,
         network: KeypointLifter,
         teacher_size: int | None = None,
         max_people: int = 20,
@@ -206,8 +206,8 @@ class KeypointReader(PeopleReader):
             raise ValueError(
                 f"max_people ({max_people}) and teacher_size ({side}) are at least 1, refine ({refine}) is at least 0"
             )
-        if isinstance(teacher, Teacher) and side % teacher.stride:
-            raise ValueError(f"teacher_size {side} is no multiple of {teacher.stride}, the stride of the teacher")
+        if side % teacher.multiple:
+            raise ValueError(f"teacher_size {side} is no multiple of {teacher.multiple}, the stride of the teacher")
         if chooser is not None and chooser.layout != teacher.layout:
             raise ValueError(
                 f"the chooser needs a teacher with maps of the joints of {chooser.layout.name}, which "
@@ -252,7 +252,7 @@ class KeypointReader(PeopleReader):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """k_q of square images, best first: joints (B, P, 15, 2) px, visible and cut off (B, P, 15), score (B, P).
 
-        Cut off are those of the visible that the border probably cuts off (`MoveNet.cut_off`). Joints that the
+        Cut off are those of the visible that the border probably cuts off (`PoseEstimator2D.cut_off`). Joints that the
         network's layout can only estimate are among them. With `turned`, of the image in all four positions: a teacher
         knows people upright, and sees those who lie, or stand on their hands, better when the picture is turned. Who is
         seen in several is kept from the best.
@@ -265,15 +265,13 @@ class KeypointReader(PeopleReader):
         k_q = self._grouped(self._run(torch.cat([torch.rot90(image, turn, (2, 3)) for turn in range(turns)])))
         given = k_q.visible & k_q.valid[..., None]
         points, visible = layout.to_skeleton(k_q.points, given, estimate=True)
-        cut_off = torch.zeros_like(visible)
-        if isinstance(teacher, MoveNet):
-            x0, y0, x1, y1 = _edges(image, border)
-            # turned, too, the picture is in the middle of the image
-            borders = [(y0, x0, y1, x1) if turn % 2 else (x0, y0, x1, y1) for turn in range(turns)]
-            beyond = teacher.cut_off(k_q, image.new_tensor(borders).repeat_interleave(len(image), 0))
-            # what is made of several joints is made of those inside, if it can be
-            inside_points, inside = layout.to_skeleton(k_q.points, given & ~beyond, estimate=True)
-            points, cut_off = torch.where(inside[..., None], inside_points, points), visible & ~inside
+        x0, y0, x1, y1 = _edges(image, border)
+        # turned, too, the picture is in the middle of the image
+        borders = [(y0, x0, y1, x1) if turn % 2 else (x0, y0, x1, y1) for turn in range(turns)]
+        beyond = teacher.cut_off(k_q, image.new_tensor(borders).repeat_interleave(len(image), 0))
+        # what is made of several joints is made of those inside, if it can be
+        inside_points, inside = layout.to_skeleton(k_q.points, given & ~beyond, estimate=True)
+        points, cut_off = torch.where(inside[..., None], inside_points, points), visible & ~inside
         total, score = torch.where(k_q.valid, k_q.scores.sum(-1), 0), teacher.score(k_q)
         if turns == 1:
             return points, visible, cut_off, score

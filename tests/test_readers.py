@@ -15,6 +15,7 @@ from mpose3d.networks.cross_modal import CrossModalNetwork
 from mpose3d.networks.keypoint_lifter import KeypointLifter
 from mpose3d.networks.movenet import MoveNet
 from mpose3d.networks.peak_chooser import PeakChooser
+from mpose3d.networks.pose_estimator import PoseEstimator2D
 from mpose3d.networks.teacher import SmallTeacher
 from mpose3d.poses.artificial import ArtificialPoses
 from mpose3d.poses.scenes import SceneSampler
@@ -136,6 +137,42 @@ def test_people_of_movenet_are_lifted_as_they_are():
     assert len(two_d) == 1 and two_d[0]["joints_px"][SKELETON.index("head_top")] is None
     with pytest.raises(ValueError, match="MoveNet has no maps for the pathway 'hmpaf': take a teacher of openpose18"):
         MapReader(teacher, CrossModalNetwork("openpose18", 8, g_width=8, h_width=16), "hmpaf")
+
+
+class TwoHalves(PoseEstimator2D):
+    """One person in each half of the image, each joint of it at the same place; the right one is the surer."""
+
+    layout = MPOSE3D
+    side, multiple, threshold, upright_only = 96, 32, 0.5, False
+
+    def forward(self, image):
+        height, width = image.shape[-2:]
+        points = image.new_tensor([[0.25, 0.5], [0.75, 0.5]]) * image.new_tensor([width, height])
+        spread = torch.linspace(-5, 5, len(self.layout))[:, None]
+        points = (points[:, None] + spread * torch.tensor([1.0, 2.0])).expand(len(image), -1, -1, -1)
+        seen = torch.ones(points.shape[:3], dtype=torch.bool)
+        return People2D(points, torch.tensor([0.6, 0.9])[:, None].expand(seen.shape), seen, seen.any(-1))
+
+    def people(self, output):
+        return output
+
+    def score(self, people):
+        return people.scores.mean(-1)
+
+
+def test_any_network_that_gives_people_can_be_the_teacher():
+    lifter = KeypointLifter(width=16, blocks=1).eval()
+    reader = KeypointReader(TwoHalves(), lifter)
+    assert reader.side == 96 and reader.threshold == 0.5
+    people = reader.read(np.zeros((96, 96, 3), np.uint8), Letterbox.fit(192, 192, 96))
+    np.testing.assert_allclose(np.sort(people.score), [0.6, 0.9], rtol=1e-6)
+    middle = people.joints_px.mean(1)[people.score.argsort()]
+    np.testing.assert_allclose(middle, [[48.5, 96.5], [144.5, 96.5]], atol=1e-3)
+    # nothing is said to be cut off, wherever the border is
+    *_, cut_off, _ = reader.teacher_people(torch.zeros(1, 3, 96, 96), border=(30, 0, 60, 96))
+    assert not cut_off.any()
+    with pytest.raises(ValueError, match="teacher_size 100 is no multiple of 32"):
+        KeypointReader(TwoHalves(), lifter, teacher_size=100)
 
 
 class HandsFirstMoveNet(CrowdedMoveNet):

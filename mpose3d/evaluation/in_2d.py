@@ -18,8 +18,7 @@ from mpose3d.inference import infer
 from mpose3d.metrics.coco import oks_average_precision
 from mpose3d.metrics.matching import assign_people
 from mpose3d.metrics.modules import MPJPE, PCK2D, BoxIoU
-from mpose3d.networks.movenet import MoveNet
-from mpose3d.networks.teacher import Teacher
+from mpose3d.networks.pose_estimator import PoseEstimator2D
 from mpose3d.places import output_places
 from mpose3d.skeleton import COCO_17, MUPOTS_17, SKELETON
 from mpose3d.visualise.tables import print_table, write_table
@@ -43,7 +42,7 @@ def compare_2d(
     annotations: Path,
     predictions: Path,
     photographs: Path | None = None,
-    teacher: Teacher | MoveNet | None = None,
+    teacher: PoseEstimator2D | None = None,
     weights: str | None = None,
     out: Path | None = None,
 ) -> None:

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from mpose3d.geometry.extent import bounding_box, one_in_other
+from mpose3d.networks.pose_estimator import PoseEstimator2D
 from mpose3d.networks.tensorflow import pad_stride_2
 from mpose3d.networks.weights import by_layer, load_weights, read_weights
 from mpose3d.representations.hmpaf import People2D, in_order
@@ -55,7 +56,7 @@ _AT_BORDER = 0.15
 _SURE = 0.3
 
 
-class MoveNet(nn.Module):
+class MoveNet(PoseEstimator2D):
     """2D people of an image, COCO-17, by centres (as CenterNet): no limbs, no grouping, the same work for any crowd.
 
     A map says where the centres of people are, a field how far each joint is from its person's centre, and heatmaps
@@ -77,9 +78,8 @@ class MoveNet(nn.Module):
 
     layout = COCO_17
     stride = 4
-
-    # as `Teacher` has them
     side = 512
+    multiple = 1
     threshold = 0.15
     upright_only = False
 

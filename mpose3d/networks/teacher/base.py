@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 
 import torch
 from torch import Tensor, nn
 
+from mpose3d.networks.pose_estimator import PoseEstimator2D
 from mpose3d.representations.hmpaf import HMPAF, People2D, parse
 from mpose3d.skeleton import Layout
 
@@ -39,7 +40,7 @@ class Normalise(nn.Module):
         return nn.Sequential(nn.ConstantPad2d((columns, columns, rows, rows), -self.offset / self.scale), folded)
 
 
-class Teacher(nn.Module, ABC):
+class Teacher(PoseEstimator2D):
     """A 2D multi-person network, cut in two at the tensor v.
 
     E (`encode`) maps images to v, F (`decode`) maps v alone to heatmaps and part-affinity fields. G learns to write v
@@ -53,22 +54,18 @@ class Teacher(nn.Module, ABC):
         normalise: what `features` does to the image before the first convolution.
     """
 
-    # how single people are read by it (`mpose3d.readers.KeypointReader`):
-    #: side of its input in pixels; the more cells a person spans, the better joints are placed
     side = 544
-    #: least score of a person
     threshold = 0.3
+    upright_only = True
     #: least height of a joint's peak
     peak = 0.1
-    #: whether it finds people who lie or stand on their hands only if the picture is turned
-    upright_only = True
 
     def __init__(
         self, layout: Layout, stride: int, v_channels: int, cut: str, normalise: Normalise | None = None
     ) -> None:
         super().__init__()
         self.layout = layout
-        self.stride = stride
+        self.stride = self.multiple = stride
         self.v_channels = v_channels
         self.cut = cut
         self.normalise = normalise or Normalise()
