@@ -50,8 +50,8 @@ class NeuralHead(nn.Module):
     v -> two strided convolutions -> a bottleneck of a quarter of the size (7x7x128 at `size` 28) with the channel-wise
     fully connected layer -> deconvolution, joined by a skip connection at half the size -> tanh.
 
-    The root map and sub-cell offset stand beside s for teachers whose layout has no pelvis heatmap (COCO); they are
-    trained on D_syn, where the roots are known.
+    The root map and sub-cell offset stand beside s for teachers whose layout has no pelvis heatmap (COCO). They are
+    trained on what the network reads: on D_syn, where the roots are known, and by the people that the teacher sees.
 
     Args:
         channels: channels of s, `NeuralRepresentation.channels`.

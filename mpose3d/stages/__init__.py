@@ -1,5 +1,5 @@
-"""The training stages, one LightningModule each: the source's five in the order in which they are run, `lifter`,
-`chooser` and `compact`."""
+"""The training stages, one LightningModule each: `teacher`, the source's four in the order in which they are run, and
+`lifter`, `chooser` and `compact`, which are ours."""
 
 from mpose3d.stages.aae import AAEStage
 from mpose3d.stages.chooser import ChooserStage

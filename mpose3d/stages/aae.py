@@ -50,13 +50,13 @@ class AAEStage(Stage):
         embedding: int = 32,
         pose_cycle: float = 10.0,
         spherical: float = 0.0,
-        embedding_cycle: float = 1.0,
-        adversarial: float = 1.0,
+        embedding_cycle: float = 20.0,
+        adversarial: float = 0.5,
         adversary: Adversary = "hinge",
         gradient_penalty: float = 0.0,
         limits: float = 1.0,
-        intersection: float = 50.0,
-        discriminator_learning_rate: float = 1e-3,
+        intersection: float = 100.0,
+        discriminator_learning_rate: float = 2e-3,
         **optimizer: Any,
     ) -> None:
         super().__init__(**optimizer)

@@ -25,9 +25,9 @@ _PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 class Stage(LightningModule):
     """A LightningModule that trains some of its networks and keeps the others as they are.
 
-    A frozen network has no gradients, stays in eval mode whatever is asked of the stage, and is left out of
-    checkpoints: its weights come from the file that the stage was built from. All other networks are trained, even
-    those that another stage has frozen before.
+    A frozen network has no gradients and stays in eval mode whatever is asked of the stage. What `frozen` names is left
+    out of checkpoints, too: its weights come from the file that the stage was built from. All other networks are
+    trained, even those that another stage has frozen before.
 
     Args:
         learning_rate, weight_decay: of AdamW.

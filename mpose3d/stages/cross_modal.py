@@ -119,10 +119,18 @@ class CrossModalStage(Stage):
         rooted = visible[..., SKELETON.root]
         valid = found.valid & rooted
         root_px = torch.where(valid[..., None], points[..., SKELETON.root, :], 0)
-        box = bounding_box(points, visible & (found.valid & ~rooted)[..., None])
-        reach = _REACH * (box[..., 2:] - box[..., :2]).amax(-1, keepdim=True)
-        near = self.network.representation.cells_in(torch.cat([box[..., :2] - reach, box[..., 2:] + reach], dim=-1))
+        near = self.network.representation.cells_in(_around(points, visible & (found.valid & ~rooted)[..., None]))
         return points, visible & valid[..., None], Roots(root_px, valid.float(), valid), near
+
+    def unlabelled(self, v: Tensor, scenes: Scenes) -> Bool[Tensor, "b 1 g g"]:
+        """The cells around people whom the teacher sees, and who have nobody's root of the scenes near them."""
+        representation, layout = self.network.representation, self.teacher.layout
+        with torch.no_grad():
+            found = self.teacher.people(self.teacher.decode(v))
+        box = _around(*layout.to_skeleton(found.points, found.visible & found.valid[..., None]))
+        root_px = representation.project(scenes.joints)[:, None, :, SKELETON.root]
+        inside = ((root_px > box[..., None, :2]) & (root_px < box[..., None, 2:])).all(-1) & scenes.valid[:, None]
+        return representation.cells_in(torch.where(inside.any(-1, keepdim=True), torch.nan, box))
 
     def distillation(self, v: Tensor, grid: NeuralGrid) -> dict[str, Tensor]:
         """Distillation pathway: the student's projected people against the teacher's parse, at the teacher's roots."""
@@ -165,15 +173,20 @@ class CrossModalStage(Stage):
         return terms | {f"recon_{name}": term for name, term in people.items()}
 
     def supervision(self, batch: CrossModalBatch) -> dict[str, Tensor]:
-        """Paired variants: the people of H(E(I)) against those that the image is annotated with."""
+        """Paired variants: the people of H(E(I)) against those that the image is annotated with.
+
+        Data sets annotate some of the people in an image. Around people whom the teacher sees and nobody annotated, the
+        root map may say what it likes.
+        """
         if "paired" not in batch:
             return {}
         image, scenes = batch["paired"]
-        people = self._people_terms(self.network.h(self.teacher.encode(image)), scenes)
+        v = self.teacher.encode(image)
+        people = self._people_terms(self.network.h(v), scenes, ~self.unlabelled(v, scenes))
         return {f"paired_{name}": term for name, term in people.items()}
 
-    def _people_terms(self, grid: NeuralGrid, scenes: Scenes) -> dict[str, Tensor]:
-        """People read at the true roots, against the true ones, and the roots."""
+    def _people_terms(self, grid: NeuralGrid, scenes: Scenes, counted: Tensor | None = None) -> dict[str, Tensor]:
+        """People read at the true roots, against the true ones, and the roots, as `losses.root_error` counts them."""
         network, representation = self.network, self.network.representation
         projected = representation.project(scenes.joints)
         roots = Roots(projected[..., SKELETON.root, :], scenes.valid.float(), scenes.valid)
@@ -190,7 +203,7 @@ class CrossModalStage(Stage):
             "rotation": losses.rotation_error(people.rotation, rotation, scenes.valid),
             "points": losses.keypoints(people.joints_px, projected, inside, representation.input_size),
             "depth": losses.depth_error(code, target_code, scenes.valid),
-            "root": losses.root_error(grid.root, grid.offset, mask, offset),
+            "root": losses.root_error(grid.root, grid.offset, mask, offset, counted),
         }
 
     def self_supervision(self, grid: NeuralGrid) -> dict[str, Tensor]:
@@ -245,6 +258,13 @@ class CrossModalStage(Stage):
 
     def _log_errors(self, grid: NeuralGrid, scenes: Scenes, name: str) -> None:
         self.log_means(name, scene_errors(self.network, grid, scenes))
+
+
+def _around(points: Float[Tensor, "b p J 2"], visible: Bool[Tensor, "b p J"]) -> Float[Tensor, "b p 4"]:
+    """Boxes (x0, y0, x1, y1) in which people may have their roots; NaN of nobody."""
+    box = bounding_box(points, visible)
+    reach = _REACH * (box[..., 2:] - box[..., :2]).amax(-1, keepdim=True)
+    return torch.cat([box[..., :2] - reach, box[..., 2:] + reach], dim=-1)
 
 
 @full_precision

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from mpose3d.sample import CrossModalBatch
 from mpose3d.stages.cross_modal import CrossModalStage
 
 
 class Phase2Stage(CrossModalStage):
-    """L_ss on unlabelled images, L_recon on D_syn. Trains H; E, F, G and Psi are frozen.
+    """L_ss on unlabelled images, L_recon on D_syn. Trains H and H'; E, F, G and Psi are frozen.
 
+    With an H' beside H, H's root map stays as it is: of the two losses only L_recon has roots, and that is then of H'.
     In the paired variants images with their 3D people as well (`supervision`).
     """
 
     frozen: ClassVar[tuple[str, ...]] = ("teacher", "network.psi", "network.g")
+
+    def frozen_networks(self) -> Iterable[nn.Module]:
+        h, h_of_g = self.network.h, self.network.h_of_g
+        return (*super().frozen_networks(), *([] if h_of_g is h else [h.root]))
 
     def training_step(self, batch: CrossModalBatch, batch_idx: int) -> Tensor:
         scenes, photographs = batch["scenes"], batch["photographs"]

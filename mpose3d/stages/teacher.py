@@ -15,7 +15,7 @@ from mpose3d.stages.base import Stage
 
 
 class TeacherStage(Stage):
-    """L2 of heatmaps and PAFs after every stage of F (Cao et al., CVPR 2017, equations 5 and 6).
+    """L2 of heatmaps and PAFs after every stage of F (Cao et al., CVPR 2017, equations 3 to 5).
 
     Args:
         teacher: E and F, to be trained.

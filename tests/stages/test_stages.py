@@ -347,8 +347,9 @@ def test_weights_of_another_type_are_refused(precision, trainer):
         ("phase1", {}),
         ("phase1", {"network": {"shared": False}}),
         ("phase2", {}),
+        ("phase2", {"network": {"shared": False}}),
     ],
-    ids=["aae", "aae-penalised", "distill-H-and-H'", "phase1", "phase1-H-and-H'", "phase2"],
+    ids=["aae", "aae-penalised", "distill-H-and-H'", "phase1", "phase1-H-and-H'", "phase2", "phase2-H-and-H'"],
 )
 def test_two_processes_hold_the_same_weights(name, arguments, trainer, tmp_path):
     """Distributed data parallel over gloo, as on a cluster; the processes see different batches."""

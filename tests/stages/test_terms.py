@@ -223,6 +223,26 @@ def test_without_a_pelvis_nobody_is_learned_from():
     assert logits.grad[0, 0, row, column] == 0 and logits.grad[1].all()
 
 
+def test_people_whom_nobody_annotated_are_not_told_to_be_nobody():
+    stage, scenes, grid = knowing_stage()
+    network = stage.network
+    points = network.representation.project(scenes.joints)
+    drawn = scenes.valid[..., None].expand(points.shape[:-1])
+    stage.teacher.decode = lambda v: draw(points, drawn, MPOSE3D, (network.cells,) * 2, network.stride, 4.0)
+    image = torch.zeros(2, 3, SIZE, SIZE)
+    v = stage.teacher.encode(image)
+    assert scenes.valid[1].any() and not stage.unlabelled(v, scenes).any()
+
+    nobody = scenes._replace(valid=scenes.valid & torch.tensor([[True], [False]]))
+    unlabelled = stage.unlabelled(v, nobody)
+    cells = network.representation.cell_of(points[1, scenes.valid[1]][:, SKELETON.root])[0]
+    assert unlabelled[1].flatten()[cells].all() and not unlabelled[0].any()
+    logits = torch.zeros_like(grid.root).requires_grad_()
+    network.h.forward = lambda v: grid._replace(root=logits)
+    stage.supervision({"paired": PicturedScenes(image, nobody)})["paired_root"].backward()
+    assert (logits.grad[1].flatten()[cells] == 0).all() and logits.grad[0].all()
+
+
 def test_drawings_are_noisy_in_training_alone():
     stage, scenes, _ = knowing_stage(amplitude=0.4, blur=(2.0, 5.0), jitter=3.0, merged=200.0)
     exact = stage.network.representation.project(scenes.joints)
