@@ -11,11 +11,14 @@ import pytest
 from PIL import Image
 
 from mpose3d import inference
+from mpose3d.data.letterbox import Picture
+from mpose3d.geometry.camera import Camera
 from mpose3d.inference import default_teacher, infer, read_network
 from mpose3d.networks.keypoint_lifter import KeypointLifter
 from mpose3d.networks.movenet import MoveNet
 from mpose3d.networks.peak_chooser import PeakChooser
 from mpose3d.networks.teacher import SmallTeacher
+from mpose3d.people import PhotographPeople
 from mpose3d.readers import KeypointReader
 from mpose3d.skeleton import SKELETON
 
@@ -86,7 +89,28 @@ def test_output_of_another_time_is_no_photograph_and_overwrites_none(network, fo
     before = photograph.read_bytes()
     with pytest.raises(ValueError, match=r"img_000000\.png is another file and would be written over"):
         run(folder / "TS12", tmp_path, out=str(folder / "TS12"))
+    # people of ours beside it make it no picture of ours
+    assert run(folder / "TS12", tmp_path, out=str(folder / "TS12"), overlay=False, page=False) == 0
+    with pytest.raises(ValueError, match=r"img_000000\.png is another file and would be written over"):
+        run(folder / "TS12", tmp_path, out=str(folder / "TS12"))
     assert photograph.read_bytes() == before
+
+
+def test_names_with_dots_are_kept_whole(network, folder, tmp_path):
+    (folder / "a.jpg").rename(folder / "a.1.jpg")
+    assert run(folder, tmp_path) == 0
+    mine = tmp_path / "out" / "a.1.json"
+    mine.write_bytes(b"mine")
+    with pytest.raises(ValueError, match=r"a\.1\.json is another file and would be written over"):
+        run(folder, tmp_path)
+    assert mine.read_bytes() == b"mine"
+
+
+def test_people_are_drawn_where_they_are_on_a_picture_that_was_decoded_small():
+    joints = np.array([[[0.0, 3.0], [9.5, 6.25]]])
+    people = PhotographPeople((40, 20), Camera.for_image(40, 20), 4 * joints + 1.5, *[np.zeros(0)] * 4)
+    small = Picture(np.zeros((5, 10, 3), np.uint8), 4, (40, 20))
+    np.testing.assert_allclose(people.joints_in(small), joints)
 
 
 @pytest.mark.parametrize(

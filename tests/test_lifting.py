@@ -182,6 +182,11 @@ class TestThroughMaps:
         found = lifted(network, joints, visible, cameras=[network.representation.camera])
         expected = torch.tensor([[43.5 + 2, 35.5 - 2], [43.0, 43.0]]).double()
         torch.testing.assert_close(found.joints_px[:, PELVIS], expected, atol=1e-3, rtol=0)
+        # nor if it is the surest in reach
+        logits[0, 0, 3, 5] = 4.0
+        joints[1] = expected[1] = torch.tensor([43.0, 27.0])
+        found = lifted(network, joints, visible, cameras=[network.representation.camera])
+        torch.testing.assert_close(found.joints_px[:, PELVIS], expected, atol=1e-3, rtol=0)
         # what is not seen stands in no cell, that of the corner neither
         logits[0, 0, 0, 0], logits[0, 0, 1, 1] = 5.0, 4.0
         joints[0] = torch.tensor([3.0, 9.0])
@@ -322,6 +327,7 @@ class TestCommand:
         good = save(tmp_path / "k.npz", {"a/px": people(2).numpy()})
         nobody = save(tmp_path / "n.npz", {"a/px": np.full((2, 15, 2), np.nan)})
         outside = save(tmp_path / "o.npz", {"../../a/px": people(2).numpy()})
+        absolute = save(tmp_path / "p.npz", {f"{tmp_path}/a/px": people(2).numpy()})
         names = ("TS1_img_000001", "TS1/img_000001")
         twice = save(tmp_path / "t.npz", {f"{name}/px": people(1).numpy() for name in names})
         size = ("--size", "640", "480")
@@ -340,6 +346,7 @@ class TestCommand:
             (nobody, size, "none of its 2 people has 4 joints beside neck and pelvis"),
             (good, (*size, "--weights", str(tmp_path / "no.safetensors")), "no weights at"),
             *([(outside, size, "would be written outside the output folder")] if out == "out" else []),
+            *([(absolute, size, "would be written outside the output folder")] if out == "out" else []),
             *([(twice, size, "would both be written to TS1/img_000001.json")] if out == "out" else []),
         ):
             assert self.lift(tmp_path, path, out, *flags) == 1

@@ -31,7 +31,7 @@ def test_turned_directions_are_that_angle_apart(degrees):
     axis = math.radians(degrees) * functional.normalize(across, dim=-1)
     turned = (roma.rotvec_to_rotmat(axis) @ p_l[..., None]).squeeze(-1)
     expected = math.radians(degrees) * 14 / 15  # the root has no direction
-    assert float(losses.cycle_directions(p_l, 3 * turned)) == pytest.approx(expected, rel=1e-6)
+    assert float(losses.cycle_directions(2 * p_l, 3 * turned)) == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_gradient_of_the_angle_is_finite_where_directions_agree_and_where_they_oppose():
@@ -196,6 +196,13 @@ def test_roots_are_a_focal_cross_entropy_and_offsets_count_where_they_are(genera
     apart = [(offset - wanted)[b, :, y, x].abs().mean() for b, y, x in ((0, 1, 2), (1, 3, 3), (1, 0, 1))]
     expected = -((1 - right) ** 2 * right.log()).sum() / 3 + sum(apart) / 3
     torch.testing.assert_close(losses.root_error(logits, offset, mask, wanted), expected)
+    # cells that are not counted say what they like, but where a root is
+    free = torch.where(mask > 0, logits, -99.0)
+    nothing = torch.zeros_like(mask, dtype=torch.bool)
+    for said in (logits, free):
+        torch.testing.assert_close(
+            losses.root_error(said, offset, mask, wanted, nothing), losses.root_error(free, offset, mask, wanted)
+        )
     nobody = losses.root_error(logits, offset, 0 * mask, wanted)
     torch.testing.assert_close(nobody, -(logits.sigmoid() ** 2 * (1 - logits.sigmoid()).log()).sum())
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from mpose3d import readers
 from mpose3d.data.letterbox import Letterbox
 from mpose3d.geometry.camera import Camera
 from mpose3d.networks.cross_modal import CrossModalNetwork
@@ -245,6 +246,28 @@ def test_joints_that_the_border_cuts_off(turned, monkeypatch):
     assert borders[1].tolist() == ([lying, upright, lying, upright] if turned else [trimmed])
 
 
+def test_joints_made_of_several_are_made_of_those_inside_the_picture(monkeypatch):
+    """Of a hip and a shoulder that is cut off, of the hip alone; what cannot be had without it is cut off too."""
+    teacher = CrowdedMoveNet()
+    reader = KeypointReader(teacher, KeypointLifter(width=16, blocks=1), 256)
+    shoulder = torch.arange(17) == COCO_17.index("r_shoulder")
+    monkeypatch.setattr(teacher, "cut_off", lambda people, border: people.visible & shoulder)
+    points, _, off, _ = reader.teacher_people(torch.zeros(1, 3, 256, 256))
+    expected = teacher(None).points[0, 0, COCO_17.index("r_hip")]
+    torch.testing.assert_close(points[0, 0, SKELETON.index("r_hip")], expected)
+    cut = sorted(SKELETON.indices("head_top", "neck", "r_shoulder"))
+    assert off[0, 0].nonzero().flatten().tolist() == cut
+
+
+def test_of_whom_the_border_leaves_too_few_joints_nothing_is_said(monkeypatch):
+    teacher, image = CrowdedMoveNet(), torch.zeros(1, 3, 256, 256)
+    reader = KeypointReader(teacher, KeypointLifter(width=16, blocks=1), 256, threshold=0.15)
+    assert reader.detect(image)[0].valid.any()
+    legs = torch.arange(17) > COCO_17.index("r_shoulder")  # and arms
+    monkeypatch.setattr(teacher, "cut_off", lambda people, border: people.visible & legs)
+    assert not reader.detect(image)[0].valid.any()
+
+
 class PicturedMoveNet(CrowdedMoveNet):
     """Knows the shape of the image in front of it."""
 
@@ -278,6 +301,14 @@ def test_little_of_the_bars_is_read_where_any_rectangle_can_be():
     np.testing.assert_allclose(
         places[False][SKELETON.index("r_knee")], 2 * (knee - torch.tensor([0, 32])) + 0.5, atol=1e-3
     )
+
+
+def test_other_backends_are_made_for_squares(monkeypatch):
+    monkeypatch.setattr(readers, "accelerate", lambda whole, *how: whole)
+    teacher = PicturedMoveNet()
+    reader = KeypointReader(teacher, KeypointLifter(width=16, blocks=1), 256, backend="compile")
+    reader.read(np.zeros((256, 256, 3), np.uint8), Letterbox.fit(512, 256, 256))
+    assert teacher.shape == (256, 256)
 
 
 class UprightTeacher(DrawnTeacher):

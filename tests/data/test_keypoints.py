@@ -74,6 +74,12 @@ class TestFormats:
         path.write_text(json.dumps(plain))
         assert read_keypoints(path)[0].score.tolist() == pytest.approx([0.7])  # of the joints
 
+    def test_pictures_of_one_name_are_refused(self, tmp_path: Path) -> None:
+        people = in_layout(bodies(1), COCO_17)
+        path = coco_results(tmp_path / "results.json", {"a.jpg": people, "a.png": people})
+        with pytest.raises(ValueError, match="2 images are named a, without folder and suffix"):
+            read_keypoints(path)
+
     @pytest.mark.parametrize(
         ("layout", "absent"),
         [(BODY_25, {"head_top"}), (COCO_18, {"head_top"}), (MPI_15, set())],
@@ -185,6 +191,23 @@ class TestSizes:
         with_sizes([picture], (1200, 480))
         with pytest.raises(ValueError, match="lie outside their pictures"):
             with_sizes([picture], (480, 1200))
+
+    @pytest.mark.parametrize(
+        ("spoil", "message"),
+        [({"height": 0}, "an image of no size, b"), ({"file_name": "a.jpg"}, "two images of one file name, a")],
+    )
+    def test_images_that_cannot_be(self, tmp_path: Path, spoil: dict, message: str) -> None:
+        images = [{"id": i, "file_name": f"{name}.jpg", "width": 640, "height": 480} for i, name in enumerate("ab")]
+        (tmp_path / "images.json").write_text(json.dumps({"images": [images[0], images[1] | spoil]}))
+        with pytest.raises(ValueError, match=message):
+            with_sizes(self.pictures(tmp_path, "a"), images=tmp_path / "images.json")
+
+    def test_whom_the_picture_cuts_has_joints_outside(self, tmp_path: Path) -> None:
+        (picture,) = self.pictures(tmp_path, "a")
+        middle = int(picture.px[0, :, 0].median())  # 7 of 15 lie to the right of it
+        with_sizes([picture], (middle + 2, 9999))
+        with pytest.raises(ValueError, match="lie outside their pictures"):
+            with_sizes([picture], (middle - 1, 9999))
 
     def test_mupots_has_official_ones(self, tmp_path: Path) -> None:
         sized = with_sizes(self.pictures(tmp_path, "TS5_img_000000", "TS6_img_000000"))

@@ -21,6 +21,7 @@ from mpose3d.data.letterbox import (
     from_reduced,
     letterbox,
     read_picture,
+    same_proportions,
     trimmed,
     warp,
 )
@@ -156,6 +157,11 @@ def test_exif_orientation(tmp_path: Path) -> None:
         Image.fromarray(pixels).save(tmp_path / "a.tif", exif=exif)
         turned = read_picture(tmp_path / "a.tif")
         assert turned.size == ours.size and np.abs(turned.pixels.astype(int) - reference).max() < 20
+
+
+def test_copies_have_the_proportions_of_the_picture_but_for_rounding() -> None:
+    for copy, same in (((960, 540), True), ((99, 56), True), ((1920, 1020), False), ((540, 960), False)):
+        assert same_proportions((1920, 1080), copy) == same_proportions(copy, (1920, 1080)) == same
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])

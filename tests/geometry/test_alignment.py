@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import procrustes
 
-from mpose3d.geometry.alignment import aligned_distances, scale_align
+from mpose3d.geometry.alignment import aligned_distances, is_point, scale_align
 
 
 @pytest.fixture
@@ -87,6 +87,15 @@ def test_degenerate_input_has_the_stated_result(poses) -> None:
     assert torch.allclose(aligned_distances(point, target), (target - target.mean(0)).norm(dim=-1))
     # one bad pose leaves its neighbours alone
     assert aligned_distances(torch.stack([broken, prediction]), torch.stack([target, target]))[1].isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rounding_gives_no_point_a_size(dtype: torch.dtype, generator: torch.Generator) -> None:
+    points = (1000 * torch.randn(200, 1, 3, generator=generator, dtype=dtype)).expand(200, 15, 3)
+    pose = 300 * torch.randn(200, 15, 3, generator=generator, dtype=dtype)
+    assert is_point(points, torch.ones(200, 15, dtype=torch.bool)).all()
+    assert aligned_distances(pose, points).isnan().all()
+    assert torch.allclose(aligned_distances(points, pose), (pose - pose.mean(1, keepdim=True)).norm(dim=-1))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -9,6 +9,8 @@ from torch.nn.functional import normalize
 
 from mpose3d.geometry.directions import orthogonal, turned
 
+AXES = torch.cat([torch.eye(3), -torch.eye(3)]).double()
+
 
 def units(generator: torch.Generator, *shape: int) -> torch.Tensor:
     return normalize(torch.randn(*shape, 3, generator=generator, dtype=torch.float64), dim=-1)
@@ -24,7 +26,8 @@ def test_orthogonal_part(generator):
 
 @pytest.mark.parametrize("length", [1.0, 0.0, -1.0])
 def test_without_an_orthogonal_part_it_is_that_of_another_vector(generator, length):
-    unit, other = units(generator, 2, 50)
+    unit, other = (torch.cat([some, AXES]) for some in units(generator, 2, 50))
+    other = other.roll(1, 0)
     v = (length * unit).requires_grad_()
     torch.testing.assert_close(orthogonal(v, unit, other), orthogonal(other, unit))
     u = orthogonal(v, unit)
@@ -50,11 +53,11 @@ def test_from_a_direction_to_itself_nothing_turns(generator):
 
 @pytest.mark.parametrize("off", [0.0, 1e-8, 1e-4, 2e-3, 0.1])
 def test_to_the_opposite_it_is_a_half_turn(generator, off):
-    start = torch.cat([units(generator, 50), torch.eye(3, dtype=torch.float64)]).float().requires_grad_()
-    end = normalize(off * units(generator, 53).float() - start.detach(), dim=-1)
+    start = torch.cat([units(generator, 50), AXES]).float().requires_grad_()
+    end = normalize(off * units(generator, 56).float() - start.detach(), dim=-1)
     rotation = turned(torch.eye(3), start[:, None], end[:, None]).mT
     torch.testing.assert_close((rotation @ start[..., None]).squeeze(-1), end, atol=1e-3, rtol=0)
-    torch.testing.assert_close(rotation @ rotation.mT, torch.eye(3).expand(53, 3, 3), atol=1e-5, rtol=0)
-    torch.testing.assert_close(rotation.det(), torch.ones(53))
+    torch.testing.assert_close(rotation @ rotation.mT, torch.eye(3).expand(56, 3, 3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(rotation.det(), torch.ones(56))
     (gradient,) = torch.autograd.grad(rotation.sum(), start)
     assert gradient.isfinite().all()

@@ -112,7 +112,7 @@ def test_forward_kinematics_against_a_loop_over_joints(generator):
 def test_directions_may_have_any_length(generator):
     directions = limb_directions(canonicalize(random_poses(20, generator, torch.float64))[0])
     p_l = directions_to_local(directions)
-    lengths = 0.1 + 5 * torch.rand(20, 15, 1, generator=generator, dtype=torch.float64)
+    lengths = 10 ** (8 * torch.rand(20, 15, 1, generator=generator, dtype=torch.float64) - 5)
     torch.testing.assert_close(local_to_directions(lengths * p_l), directions)
     torch.testing.assert_close(local_to_canonical(lengths * p_l), local_to_canonical(p_l))
 
@@ -138,6 +138,12 @@ def test_singular_poses_round_trip_with_finite_gradients(change, tilt):
     assert (back - pose).norm(dim=-1).max() < TOLERANCE
     (gradient,) = torch.autograd.grad((p_l * torch.randn_like(p_l)).sum() + back.square().sum(), pose)
     assert gradient.isfinite().all()
+
+
+def test_where_the_parents_limb_is_along_the_normal_x_is_along_the_spine():
+    p_l = canonical_to_local(standing(r_elbow=FORWARD, r_wrist=UP, l_elbow=BACKWARD, l_wrist=DOWN))
+    assert p_l[SKELETON.index("r_wrist")].tolist() == [1, 0, 0]
+    assert p_l[SKELETON.index("l_wrist")].tolist() == [-1, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -206,6 +212,8 @@ def test_euler_of_zero_pairs_is_finite(zero):
     sine.requires_grad_()
     rotation = euler_to_rotation(sine, cosine)
     torch.testing.assert_close(rotation @ rotation.mT, torch.eye(3)[None])
+    if zero == "both":  # no angle is an angle of 0
+        torch.testing.assert_close(rotation, euler_to_rotation(sine, torch.ones(1, 3)))
     (gradient,) = torch.autograd.grad(rotation.sum(), sine)
     assert gradient.isfinite().all()
 
@@ -225,6 +233,37 @@ def test_a_body_seen_in_one_place_has_a_place(generator):
     rays = torch.full((4, 15, 2), 0.1)
     for visible in (torch.ones(4, 15, dtype=torch.bool), torch.arange(15).expand(4, 15) == 3):
         assert fit_translation(p_r, rays, visible, spread(rays, visible)[1]).isfinite().all()
+
+
+@pytest.fixture
+def seen(generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Bodies, rays to their joints from 4 m away, and which of the joints are visible."""
+    p_r, visible = random_poses(20, generator, torch.float64), torch.rand(20, 15, generator=generator) < 0.6
+    joints = p_r + PLACE
+    return p_r, torch.where(visible[..., None], joints[..., :2] / joints[..., 2:], 0), visible
+
+
+PLACE = torch.tensor([300.0, -200.0, 4000.0], dtype=torch.float64)
+
+
+def test_a_body_is_where_its_visible_joints_are_seen(seen):
+    p_r, rays, visible = seen
+    found = fit_translation(p_r, rays, visible, spread(rays, visible)[1])
+    assert (found - PLACE).norm(dim=-1).max() < 0.01 * PLACE[2]
+
+
+def test_a_body_seen_in_one_place_is_as_far_as_it_is_small(seen):
+    p_r, rays, visible = seen
+    rays, size = torch.where(visible[..., None], 0.1, 0 * rays), torch.full((20,), 0.2, dtype=torch.float64)
+    found = fit_translation(p_r, rays, visible, size)
+    torch.testing.assert_close(found[:, 2], spread(p_r[..., :2], visible)[1] / 0.2)
+
+
+def test_no_joint_comes_closer_than_100_mm(seen):
+    p_r, rays, visible = seen
+    found = fit_translation(p_r, 30 * rays, visible, spread(30 * rays, visible)[1])
+    nearest = (p_r + found[:, None])[..., 2].amin(-1)
+    assert nearest.min().item() == pytest.approx(100)
 
 
 def test_mirrored_keeps_the_canonical_frame(generator):

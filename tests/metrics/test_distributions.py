@@ -70,6 +70,8 @@ def test_a_classifier_tells_apart_what_differs(generator):
     same = two_sample_accuracy(draw(200, 0), draw(200, 0))
     assert 0.45 < same < 0.55
     assert two_sample_accuracy(draw(200, 0), draw(200, 1000)) > 0.99
+    # in one place, but wider
+    assert two_sample_accuracy(draw(100, 0), draw(400, 0)) > 0.9
     # the pelvis of root-relative poses is 0 in all of them
     padded = [tuple(torch.cat([part, 0 * part[:, :1]], dim=1) for part in draw(200, shift)) for shift in (0, 1000)]
     assert two_sample_accuracy(*padded) > 0.99
@@ -79,6 +81,7 @@ def test_a_classifier_tells_apart_what_differs(generator):
     # uneven numbers do not make chance better
     many = (torch.randn(2000, 6, generator=generator), torch.randn(500, 6, generator=generator))
     assert 0.42 < two_sample_accuracy(draw(1, 0), many) < 0.58
+    assert two_sample_accuracy(draw(1, 5), many) > 0.99
 
 
 def test_the_seed_decides_and_the_global_generator_is_left_alone(generator):

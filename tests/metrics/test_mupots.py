@@ -244,10 +244,15 @@ def test_bad_input_is_an_error() -> None:
     frames = random_frames(0)
     with pytest.raises(ValueError, match="14 joints"):
         Mupots3D(("TS1",)).update("TS1", *frames[:3], frames[3][:, :, :14], frames[4][:, :, :14], frames[5])
-    broken = frames[4].clone()
-    broken[0, frames[5][0].nonzero()[0, 0], 3] = torch.nan
-    with pytest.raises(ValueError, match="NaN"):
-        Mupots3D(("TS1",)).update("TS1", *frames[:4], broken, frames[5])
+    with pytest.raises(ValueError, match="17 joints"):
+        Mupots3D(("TS1",)).update("TS1", *frames[:3], frames[3][:, :, :15], *frames[4:])
+    for part in (3, 4):
+        broken = [x.clone() for x in frames]
+        broken[part][~frames[5]] = torch.nan  # who is not there may hold anything
+        Mupots3D(("TS1",)).update("TS1", *broken)
+        broken[part][0, frames[5][0].nonzero()[0, 0], 3] = torch.nan
+        with pytest.raises(ValueError, match="NaN"):
+            Mupots3D(("TS1",)).update("TS1", *broken)
     with pytest.raises(ValueError, match="TS9"):
         Mupots3D(("TS1",)).update("TS9", *frames)
     with pytest.raises(ValueError, match="mode"):

@@ -83,6 +83,8 @@ def test_bad_input(metric_class: type, generator: torch.Generator) -> None:
     assert all(map(math.isnan, metric_class().compute()))
     with pytest.raises(ValueError, match="expected both"):
         metric_class().update(prediction[:, :13], target)
+    with pytest.raises(ValueError, match="expected both"):
+        metric_class().update(prediction[:1], target)
     prediction[0, 0, 0] = torch.nan
     with pytest.raises(ValueError, match="NaN"):
         metric_class().update(prediction, target)

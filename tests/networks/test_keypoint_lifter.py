@@ -100,6 +100,22 @@ def test_a_person_is_read_alike_at_any_size(lifter, people):
     torch.testing.assert_close(large.rotation, small.rotation)
 
 
+def test_the_network_is_shown_joints_at_size_1_which_are_seen_and_the_logarithm_of_the_size(lifter, people):
+    shown = []
+    lifter.read.register_forward_pre_hook(lambda _, given: shown.append(given[0]))
+    visible = torch.rand(people.shape[:2], generator=torch.Generator().manual_seed(5)) < 0.7
+    pixels = CAMERA.project(people)
+    with torch.no_grad():
+        lifter(pixels, visible, CAMERA)
+    joints, flags, size = shown[0].split([30, 15, 1], dim=-1)
+    joints = joints.unflatten(-1, (15, 2))
+    assert torch.equal(flags, visible.double()) and not joints[~visible].any()
+    torch.testing.assert_close(joints.square().sum((1, 2)), visible.sum(-1).double())
+    rays = torch.where(visible[..., None], (pixels - pixels.new_tensor(CAMERA.centre)) / CAMERA.focal, 0)
+    seen = torch.nn.functional.pad(rays, (0, 1), value=1.0) @ _view(rays, visible)
+    torch.testing.assert_close((size.exp()[..., None] * joints)[visible], (seen[..., :2] / seen[..., 2:])[visible])
+
+
 def test_what_is_missing_may_hold_anything(lifter, people):
     pixels = CAMERA.project(people)
     visible = torch.rand(people.shape[:2], generator=torch.Generator().manual_seed(2)) < 0.6

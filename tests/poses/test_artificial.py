@@ -145,6 +145,18 @@ def test_recombined_limbs_come_from_captured_poses(captured, generator):
     assert (whole > 0.1).float().mean() > 0.9
 
 
+def test_limbs_are_exchanged_each_by_itself_with_the_chance_asked_for(captured, generator):
+    local = canonical_to_local(canonicalize(captured)[0])
+    poses = canonical_to_local(MotionCapturePoses(captured, mirror=False, recombine=0.5).sample(2000, generator))
+    trunk, arm, leg = (
+        torch.cdist(poses[:, joint], local[:, joint]).argmin(1)
+        for joint in SKELETON.indices("head_top", "r_elbow", "l_knee")
+    )
+    # both stay with a chance of a quarter, and else are one pose's with a chance of 1 in 40
+    for one, other in ((trunk, arm), (arm, leg)):
+        assert (one == other).float().mean().item() == pytest.approx(0.25 + 0.75 / 40, abs=0.04)
+
+
 def between(p_l: torch.Tensor, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """By how many radians (n,) the directions leave the way from those of one pose to those of another."""
 

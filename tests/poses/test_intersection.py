@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from mpose3d.data.mocap import read_motion_capture
@@ -21,8 +22,10 @@ def test_segment_distance_is_that_of_the_nearest_of_many_points(generator):
     torch.testing.assert_close(segment_distance(p, u, q, v), dense, atol=0.02, rtol=0)
 
 
-def test_an_arm_through_the_trunk_is_found(generator):
-    pose = ArtificialPoses().sample(1, generator)[0] * 0
+@pytest.fixture
+def hanging() -> torch.Tensor:
+    """A body that stands with hanging arms."""
+    pose = torch.zeros(15, 3)
     for name, place in {
         "neck": (0, 0, 440), "head_top": (0, 0, 690),
         "r_shoulder": (0, -165, 440), "r_elbow": (0, -200, 162), "r_wrist": (0, -210, -78),
@@ -31,8 +34,24 @@ def test_an_arm_through_the_trunk_is_found(generator):
         "l_hip": (0, 100, 0), "l_knee": (0, 110, -425), "l_ankle": (0, 110, -825),
     }.items():  # fmt: skip
         pose[SKELETON.index(name)] = torch.tensor(place, dtype=pose.dtype)
-    assert self_intersection(pose) <= 0
-    hanging = pose.clone()
+    return pose
+
+
+@pytest.mark.parametrize(
+    ("place", "radius"),
+    {"trunk": ((0, 200), 90), "head": ((0, 560), 80), "thigh": ((105, -200), 60), "shin": ((110, -600), 40)}.values(),
+    ids=["trunk", "head", "thigh", "shin"],
+)
+def test_a_hand_enters_what_is_thicker_than_its_distance(hanging, place, radius):
+    """The right one, 25 mm thick, whose forearm points from the front at a place on the axis of a limb."""
+    for joint, x in (("r_elbow", 400.0), ("r_wrist", radius + 25.0 - 5)):
+        hanging[SKELETON.index(joint)] = torch.tensor([x, *place])
+    assert self_intersection(hanging).item() == pytest.approx(5, abs=0.2)
+
+
+def test_an_arm_through_the_trunk_is_found(hanging):
+    assert self_intersection(hanging) <= 0
+    pose = hanging.clone()
     pose[SKELETON.index("r_wrist")] = torch.tensor([0.0, 30.0, 200.0])
     assert self_intersection(pose) > 50
     twin = mirrored(pose)

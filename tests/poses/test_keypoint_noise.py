@@ -73,6 +73,14 @@ def test_outliers_are_thrown_one_by_one(generator):
     assert abs(off[thrown].square().mean().div(2).sqrt() - 0.5) < 0.02
 
 
+def test_each_person_misses_joints_by_their_own_chance(generator):
+    joints, visible = people(generator)
+    seen = KeypointNoise(**NONE | {"missing": 0.4}, midpoints=False)(joints, visible, generator)[1]
+    # the chance is uniform up to 0.4, and by it each of 15 joints is missing
+    expected = (0.4**2 / 12 + (0.4 / 2 - 0.4**2 / 3) / 15) ** 0.5
+    assert abs((~seen).float().mean(1).std() - expected) < 0.01
+
+
 def test_arms_and_legs_are_exchanged_each_as_a_whole_and_halves_are_hidden(generator):
     joints, visible = people(generator)
     noisy, _ = KeypointNoise(**NONE | {"swapped": 0.2})(joints, visible, generator)
@@ -119,3 +127,4 @@ def test_what_was_hidden_stays_hidden(generator):
     there = (noisy == joints[:, 3, None]).all(-1)
     assert there[:, SKELETON.mirror[3]].any() and not (there & seen).any()
     assert torch.equal(seen, ~there)
+    assert not KeypointNoise()(joints, visible & False, generator)[1].any()

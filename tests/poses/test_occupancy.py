@@ -10,13 +10,14 @@ import roma
 import torch
 
 from mpose3d.data.mocap import read_motion_capture, split_clips
-from mpose3d.geometry.kinematics import canonicalize, mirrored
+from mpose3d.geometry.kinematics import canonicalize, limb_directions, mirrored
 from mpose3d.poses.artificial import ArtificialPoses
 from mpose3d.poses.occupancy import PoseOccupancy, sphere_points
 from mpose3d.skeleton import SKELETON
 from tests.bodies import standing
 
 ENDS = SKELETON.indices("r_wrist", "l_wrist", "r_ankle", "l_ankle")
+UPPER = ("r_elbow", "l_elbow", "r_knee", "l_knee")
 
 
 def around(vector: torch.Tensor, degrees: float, generator: torch.Generator) -> torch.Tensor:
@@ -70,6 +71,21 @@ def test_a_wide_bin_of_the_upper_limb_does_not_blur_the_angle_to_the_lower(gener
         assert not table.inside(standing(r_wrist=around(lower, 22, generator).tolist()))[wrist]
 
 
+def test_a_limb_is_possible_where_its_pair_of_bins_is_occupied(generator):
+    """Bins so wide that the turn of the upper limb to the centre of its own moves the lower one to another."""
+    points, poses = sphere_points(20), ArtificialPoses().sample(100, generator)
+    occupied = torch.rand(2, 20, 20, generator=generator) < 0.5
+    inside, directions = PoseOccupancy(occupied).inside(poses), limb_directions(poses)
+    for table, (upper, lower) in zip(occupied, (("r_elbow", "r_wrist"), ("r_knee", "r_ankle")), strict=True):
+        u, v = directions[:, SKELETON.index(upper)], directions[:, SKELETON.index(lower)]
+        row = (u @ points.T).argmax(-1)
+        axis = torch.linalg.cross(u, points[row])
+        angle = torch.atan2(axis.norm(dim=-1), (u * points[row]).sum(-1))
+        turn = roma.rotvec_to_rotmat(torch.nn.functional.normalize(axis, dim=-1) * angle[:, None])
+        column = ((turn @ v[..., None]).squeeze(-1) @ points.T).argmax(-1)
+        assert torch.equal(inside[:, SKELETON.index(lower)], table[row, column])
+
+
 def test_what_was_seen_once_may_be_a_slip():
     poses = torch.stack([standing(), standing(), standing(r_ankle=(1.0, 0.0, 0.0))])
     ankle = SKELETON.index("r_ankle")
@@ -96,7 +112,9 @@ def test_shapes_and_joints_that_are_not_asked(generator):
     arms = PoseOccupancy(torch.tensor([True, False])[:, None, None].repeat(1, 50, 50))
     assert arms.coverage == {"arm": 1.0, "leg": 0.0}
     assert arms.inside(poses)[..., SKELETON.indices("r_wrist", "l_wrist")].all()
-    for broken in (poses * 0, poses * torch.nan):
+    folded = poses.clone()  # upper limbs of no length
+    folded[..., SKELETON.indices(*UPPER), :] = poses[..., [SKELETON.parents[j] for j in SKELETON.indices(*UPPER)], :]
+    for broken in (poses * 0, poses * torch.nan, folded):
         assert not everything.inside(broken)[..., ENDS].any()
 
 

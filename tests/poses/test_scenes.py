@@ -38,8 +38,9 @@ def test_bodies_keep_their_proportions(generator):
     lengths = bone_lengths(scenes.joints[scenes.valid])
     torch.testing.assert_close(lengths, torch.tensor(SKELETON.bone_lengths).expand_as(lengths), rtol=1e-3, atol=0.1)
     varied = sampler(stature=0.1).sample(20, generator)
-    ratio = bone_lengths(varied.joints[varied.valid])[:, SKELETON.index("r_knee")] / 425
-    assert 0.05 < ratio.std() < 0.15
+    ratio = bone_lengths(varied.joints[varied.valid])[:, :-1] / torch.tensor(SKELETON.bone_lengths)[:-1]
+    torch.testing.assert_close(ratio, ratio[:, :1].expand_as(ratio), rtol=1e-3, atol=1e-3)
+    assert 0.05 < ratio[:, 0].std() < 0.15
 
 
 def test_both_sides_of_a_body_are_alike_and_its_bones_are_not(generator):
@@ -47,6 +48,8 @@ def test_both_sides_of_a_body_are_alike_and_its_bones_are_not(generator):
     ratio = bone_lengths(scenes.joints[scenes.valid])[:, :-1] / torch.tensor(SKELETON.bone_lengths)[:-1]
     torch.testing.assert_close(ratio, ratio[:, list(SKELETON.mirror)[:-1]], rtol=1e-3, atol=1e-3)
     assert 0.08 < ratio.std() < 0.12 and (ratio[:, 0] - ratio[:, 1]).std() > 0.1
+    shortest = bone_lengths(sampler(proportions=0.9).sample(40, generator).joints)[..., :-1].amin((0, 1))
+    torch.testing.assert_close(shortest, torch.tensor(SKELETON.bone_lengths)[:-1] / 2, rtol=1e-3, atol=0.1)
 
 
 def test_apparent_heights_are_log_uniform(generator):
@@ -104,6 +107,7 @@ def test_drawn_joints_are_those_in_the_image(generator):
     px = CAMERA.project(scenes.joints)
     inside = ((px > -0.5) & (px < 223.5)).all(-1)
     assert torch.equal(scenes.drawn, inside & scenes.valid[..., None])
+    assert torch.equal(scenes.known, scenes.valid[..., None].expand_as(inside))
     dropped = sampler(dropped=0.5).sample(100, generator)
     kept = dropped.drawn[dropped.valid].float().mean() / scenes.drawn[scenes.valid].float().mean()
     assert 0.4 < kept < 0.6

@@ -12,7 +12,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from mpose3d.representations import hmpaf
-from mpose3d.representations.hmpaf import HMPAF, _largest_near, draw, limb_integrals, parse, peaks, select_supplied
+from mpose3d.representations.hmpaf import (
+    HMPAF,
+    _group,
+    _largest_near,
+    draw,
+    limb_integrals,
+    parse,
+    peaks,
+    select_supplied,
+)
 from mpose3d.skeleton import COCO_17, COCO_18, MPI_15, MPOSE3D, Layout
 
 LAYOUTS = [MPOSE3D, MPI_15, COCO_18]
@@ -132,8 +141,9 @@ def test_limbs_that_cross_the_picture_from_far_outside(generator):
 def test_unseen_joints_and_empty_images_draw_nothing():
     points = torch.full((2, 3, 15, 2), float("nan"))
     drawn = draw(points, torch.zeros(2, 3, 15, dtype=torch.bool), MPOSE3D, (8, 8))
+    high = draw(points, torch.zeros(2, 3, 15, dtype=torch.bool), MPOSE3D, (8, 8), amplitude=torch.ones(2, 3, 15))
     nobody = draw(points[:, :0], torch.zeros(2, 0, 15, dtype=torch.bool), MPOSE3D, (8, 8))
-    for maps in (*drawn, *nobody):
+    for maps in (*drawn, *high, *nobody):
         assert torch.equal(maps, torch.zeros_like(maps))
     assert nobody.pafs.shape == (2, 28, 8, 8)
 
@@ -312,13 +322,14 @@ def test_a_batch_of_no_images_is_drawn_and_parsed(layout, people, height, width)
 
 def test_what_parse_is_asked_for(monkeypatch):
     """Faint, broken and partial people come or stay away as its constants say."""
-    points = figures(MPOSE3D, 3, seed=0)[None]
+    points = figures(MPOSE3D, 5, seed=0)[None]
     visible = all_visible(points)
     visible[0, 0, 4:] = False  # four joints, and three limbs between them
+    visible[0, 3, 3:] = False
     amplitude = torch.ones_like(points[..., 0])
-    amplitude[0, 1] = 0.15
+    amplitude[0, 1], amplitude[0, 4] = 0.15, 0.3
     maps = draw(points, visible, MPOSE3D, (46, 46), amplitude=amplitude)
-    head = [points[0, p, 0] for p in range(3)]
+    head = [points[0, p, 0] for p in range(5)]
 
     def found(threshold: float = 0.1, **constants) -> list[bool]:
         with monkeypatch.context() as changed:
@@ -328,11 +339,11 @@ def test_what_parse_is_asked_for(monkeypatch):
         near = (people.points[:, :, None, 0] - torch.stack(head)).norm(dim=-1) < STRIDE
         return (near & people.visible[..., :1]).any(1)[0].tolist()
 
-    assert found() == [True, False, True]
-    assert found(_LEAST_HEIGHT=0.1) == [True, True, True]
-    assert found(_LEAST_HEIGHT=0.1, threshold=0.2) == [True, False, True]
-    assert found(_FEWEST_JOINTS=5) == [False, False, True]
-    assert found(_FIELD=0.999) == [False, False, False]
+    assert found() == [True, False, True, False, True]
+    assert found(_LEAST_HEIGHT=0.1) == [True, True, True, False, True]
+    assert found(_LEAST_HEIGHT=0.1, threshold=0.2) == [True, False, True, False, True]
+    assert found(_FEWEST_JOINTS=5) == [False, False, True, False, True]
+    assert found(_FIELD=0.999) == [False] * 5
     monkeypatch.setattr(hmpaf, "_ENLARGED", 1)
     exact = parse(maps, MPOSE3D)
     off = (exact.points[0, 0] - points[0, 2])[exact.visible[0, 0]]
@@ -361,6 +372,14 @@ def test_peaks_of_gaussians_are_exact_and_stay_on_the_map(generator, monkeypatch
     assert (heights > 0).sum(-1).tolist() == [[1] * 5]
     torch.testing.assert_close(cells[0, 2:, 0], places[0, 2:], atol=1e-4, rtol=0)
     torch.testing.assert_close(cells[0, :2, 0], torch.tensor([[0.0, 5.2], [6.3, 11.0]]), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("place", [5.0, 5.25, 5.5, 5.75])
+def test_peaks_two_cells_apart_are_two(place):
+    points = torch.zeros(1, 2, 15, 2)
+    points[0, :, 0] = ((torch.tensor([[place, 5.0], [place + 2, 5.0]])) + 0.5) * STRIDE - 0.5
+    heatmaps = draw(points, all_visible(points), MPOSE3D, (12, 16), STRIDE).heatmaps
+    assert (peaks(heatmaps[:, :1], 0.1, 4)[1] > 0).sum() == 2
 
 
 def test_a_plateau_is_one_peak():
@@ -396,7 +415,7 @@ def test_limb_integrals_equal_a_naive_loop(generator):
     layout, size, peaks = MPOSE3D, (12, 17), 3
     pafs = torch.randn(2, 2 * len(layout.limbs), *size, generator=generator)
     pafs = functional.avg_pool2d(pafs + 0.3, 3, stride=1, padding=1)  # smooth enough for some limbs to agree
-    cells = torch.rand(2, len(layout), peaks, 2, generator=generator) * torch.tensor([16.0, 11.0])
+    cells = torch.rand(2, len(layout), peaks, 2, generator=generator) * torch.tensor([17.0, 12.0]) - 0.5
     exists = torch.rand(2, len(layout), peaks, generator=generator) < 0.8
     found = limb_integrals(pafs, cells, exists, layout, threshold=0.05, agreement=0.6)
     expected = torch.zeros_like(found)
@@ -405,9 +424,27 @@ def test_limb_integrals_equal_a_naive_loop(generator):
         if exists[image, a, i] and exists[image, b, k]:
             along = naive_integral(pafs[image, 2 * limb : 2 * limb + 2], cells[image, a, i], cells[image, b, k], 10)
             if sum(value > 0.05 for value in along) >= 6:
-                expected[image, limb, i, k] = sum(along) / len(along)
+                expected[image, limb, i, k] = max(0, sum(along) / len(along))
     assert 0 < (expected > 0).float().mean() < 1
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def test_a_weak_limb_between_two_whole_people_joins_nobody():
+    """The one's neck and the other's shoulder: each person's own are not joined but by the ear."""
+    joins = np.tile(np.eye(2), (len(COCO_18.limbs), 1, 1))
+    joins[COCO_18.limbs.index((COCO_18.index("neck"), COCO_18.index("r_shoulder")))] = [[0, 0.1], [0, 0]]
+    people = _group(joins, np.ones((18, 2)), COCO_18)
+    assert sorted(people, key=lambda person: person[0]) == [dict.fromkeys(range(18), peak) for peak in (0, 1)]
+
+
+def test_half_a_field_is_no_limb():
+    points = figures(MPOSE3D, 1, seed=0)[None]
+    heatmaps, pafs = draw(points, all_visible(points), MPOSE3D, (46, 46), STRIDE)
+    elbow, wrist = MPOSE3D.index("l_elbow"), MPOSE3D.index("l_wrist")
+    below = (points[0, 0, [elbow, wrist], 1].mean() / STRIDE).round().long()
+    limb = MPOSE3D.limbs.index((elbow, wrist))
+    pafs[:, 2 * limb : 2 * limb + 2, below:] = 0
+    assert parse(HMPAF(heatmaps, pafs), MPOSE3D).visible[0, 0].logical_not().nonzero().flatten().tolist() == [wrist]
 
 
 def test_memory_layout_does_not_matter():

@@ -49,6 +49,7 @@ def test_no_more_roots_are_found_than_asked_for_and_none_below_the_threshold():
         roots = representation().find_roots(grid, most, threshold)
         assert roots.score.shape == (1, most)
         assert roots.score[roots.valid].tolist() == pytest.approx(expected)
+    assert representation().find_roots(grid, 999).valid.shape == (1, 14 * 14)  # a root or none in every cell
 
 
 def test_targets_are_found_again(generator):
@@ -63,6 +64,14 @@ def test_targets_are_found_again(generator):
     assert roots.valid.sum() == 3 and not roots.px[~roots.valid].any() and not roots.score[~roots.valid].any()
     found = roots.px[roots.valid]
     torch.testing.assert_close(found[found[:, 0].argsort()], px[0, :3], atol=1e-3, rtol=0)
+
+
+def test_the_cells_of_boxes_are_those_whose_centres_they_hold():
+    boxes = torch.full((2, 3, 4), torch.nan)
+    boxes[0, :2] = torch.tensor([[20.0, 40.0, 60.0, 60.0], [-99.0, 200.0, 10.0, 999.0]])
+    expected = torch.zeros(2, 1, 14, 14, dtype=torch.bool)
+    expected[0, 0, 3, 1:4] = expected[0, 0, 13, 0] = True
+    assert torch.equal(representation().cells_in(boxes), expected)
 
 
 def test_no_images_have_no_targets():

@@ -198,10 +198,11 @@ def test_near_joints_of_one_kind_are_merged():
     points[0, :, 1] = torch.tensor([[10.0, 10.0], [14.0, 12.0], [torch.nan, 0.0]])
     drawn = torch.zeros(1, 3, 15, dtype=torch.bool)
     drawn[0, :, 0] = True
-    drawn[0, 0, 1] = True  # the other one near it is not drawn, and draws nothing away
+    points[0, :, 2] = torch.tensor([2.0, 3.0])  # near the corner
+    drawn[0, 0, 1:3] = True  # the others near them are not drawn, and draw nothing away
     merged = merge_joints(points, drawn, 6.0)
     assert merged[0, :, 0].tolist() == [[12, 11], [12, 11], [40, 10]]
-    assert merged[0, 0, 1].tolist() == [10, 10]
+    assert merged[0, 0, 1:3].tolist() == [[10, 10], [2, 3]]
 
 
 def test_predict_gives_the_people_of_every_photograph():

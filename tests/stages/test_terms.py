@@ -288,7 +288,7 @@ def test_only_who_was_found_is_drawn_again():
     stage, scenes, grid = knowing_stage()
     drawings, plain = [], stage.network.draw
     stage.network.draw = lambda points, drawn: drawings.append(drawn) or plain(points, drawn)
-    stage.self_supervision(grid)
+    stage.self_supervision(grid._replace(root=grid.root.clamp_min(-1)))  # a quarter sure of everybody else
     assert drawings[0].all(-1).sum() == drawings[0].any(-1).sum() == scenes.valid.sum()
 
 
@@ -311,6 +311,11 @@ def test_errors_of_scenes_are_root_relative_and_roots_are_found_within_a_cell():
     for cells, found in ((0.6, 1.0), (1.4, 0.0)):
         beside = grid._replace(offset=grid.offset + torch.tensor([cells, 0.0])[:, None, None])
         assert scene_errors(stage.network, beside, scenes)["found"].tolist() == [found] * count
+    # of nobody found, nobody is near the corner either
+    root, camera = scenes.joints[..., SKELETON.root, :], stage.network.representation.camera
+    moved = scenes.joints + (camera.unproject(torch.ones(*root.shape[:2], 2), root[..., 2]) - root)[..., None, :]
+    nobody = grid._replace(root=torch.full_like(grid.root, -20.0))
+    assert not scene_errors(stage.network, nobody, scenes._replace(joints=moved))["found"].any()
 
 
 def test_every_kind_of_batch_is_scored_by_its_own_name():
@@ -418,6 +423,16 @@ def test_of_too_few_joints_nothing_is_learned_and_terms_are_weighed(lifting):
     assert terms_of(stage, scenes)["loss"].item() == pytest.approx(terms["loss"].item())
 
 
+def test_joints_that_nobody_knows_are_no_targets(lifting):
+    stage, scenes, right = lifting
+    off = right.joints.clone()
+    off[:, SKELETON.index("l_wrist")] += 100
+    stage.network.forward = lambda *_: right._replace(joints=off)
+    assert min(terms_of(stage, scenes)[name] for name in ("pose", "canonical")) > 0.01
+    scenes = scenes._replace(known=scenes.known & (torch.arange(15) != SKELETON.index("l_wrist")))
+    assert max(terms_of(stage, scenes).values()) < 1e-4
+
+
 def test_who_has_too_few_joints_in_the_picture_is_not_scored(lifting):
     stage, scenes, _ = lifting
     scenes.drawn[0, 0, 3:] = False
@@ -445,7 +460,8 @@ def choosing():
     )
     points = torch.cat([truth + 500, truth + 1], dim=1)
     seen = torch.ones(1, 2, 15, dtype=torch.bool)
-    stage.teacher.people = lambda maps: People2D(points, seen.float(), seen, seen.all(-1))
+    points[0, 1, 5:7], seen[0, 1, 5:7] = 1e4, False
+    stage.teacher.people = lambda maps: People2D(points, seen.float(), seen, seen.any(-1))
     counted = truth[0, 0, 5:]
     size = (counted - counted.mean(0)).square().sum(1).mean().sqrt()
     off = size * torch.tensor([0.1, 1.0, 0.5])[:, None] * torch.tensor([0.0, 1.0])
