@@ -92,7 +92,8 @@ class Letterbox:
 
 
 def _like(offset: tuple[float, float], pixels: Points) -> Points:
-    return pixels.new_tensor(offset) if isinstance(pixels, Tensor) else np.asarray(offset, dtype=pixels.dtype)
+    exact = pixels / 1.0  # pixels may be integers
+    return exact.new_tensor(offset) if isinstance(exact, Tensor) else np.asarray(offset, dtype=exact.dtype)
 
 
 class Picture(NamedTuple):

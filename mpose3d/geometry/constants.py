@@ -31,8 +31,8 @@ def constant(values: Numbers, device: torch.device, dtype: torch.dtype = torch.l
 
 
 def like(values: Numbers, tensor: Tensor) -> Tensor:
-    """`values` in the dtype of `tensor`, on its device."""
-    return constant(values, tensor.device, tensor.dtype)
+    """`values` in the dtype of `tensor`, or the default one where that is of integers; on its device."""
+    return constant(values, tensor.device, tensor.dtype if tensor.is_floating_point() else torch.get_default_dtype())
 
 
 def take(tensor: Tensor, rows: Sequence[int]) -> Tensor:

@@ -226,7 +226,10 @@ class Mupots3D(Metric):
         """
         joints = predicted_mm.shape[-2]
         if joints not in _JOINTS or predicted_px.shape[-2] != joints:
-            raise ValueError(f"{sequence}: predictions of {joints} joints, expected {_JOINTS[0]} or {_JOINTS[1]}")
+            raise ValueError(
+                f"{sequence}: predictions of {predicted_px.shape[-2]} joints in px and {joints} in mm, expected "
+                f"{_JOINTS[0]} or {_JOINTS[1]} in both"
+            )
         if not (predicted_mm[predicted].isfinite().all() and predicted_px[predicted].isfinite().all()):
             raise ValueError(f"{sequence}: a prediction is NaN or infinite")
         if sequence not in self.sequences:

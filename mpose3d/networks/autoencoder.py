@@ -193,12 +193,18 @@ class PriorNetwork(StandaloneNetwork):
         super().__init__()
         self.psi = PoseEmbeddingDecoder(embedding)
         self._has_prior = prior is not None
+        #: whether Psi came from a file
+        self.has_trained_psi = self._has_prior
         if prior is not None:
             load_psi(self.psi, prior)
 
     def start_from(self, path: str | Path) -> None:
         """Read the weights of an earlier stage, but for Psi where this network was given a prior; raises as `load`."""
         self.load(path, keep="psi" if self._has_prior else None)
+
+    def load(self, path: str | Path, keep: str | None = None) -> None:
+        super().load(path, keep)
+        self.has_trained_psi = True
 
 
 class PoseDiscriminator(nn.Module):

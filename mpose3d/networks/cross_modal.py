@@ -72,6 +72,7 @@ class CrossModalNetwork(PriorNetwork):
         super().__init__(embedding, None if direct else prior)
         if direct:
             self.psi, embedding = DirectPose(), DirectPose.embedding
+            self.has_trained_psi = True  # nothing of it is learned
         #: what it takes to build the same network again
         self.settings = {
             "layout": layout,

@@ -59,7 +59,7 @@ class JointRange:
         start, end = self.azimuth
         if not (-180 <= start <= 360 and -180 <= end <= 360):
             raise ValueError(f"azimuth {[start, end]} leaves -180 to 360 degrees")
-        if end - start > 360:
+        if abs(end - start) > 360:
             raise ValueError(f"azimuth {[start, end]} is more than a whole turn: write [-180, 180] for no limit")
         if np.linalg.norm(np.cross(self.pole, self.zero)) < 1e-6:
             raise ValueError(f"pole {list(self.pole)} and zero {list(self.zero)} must be two different axes")

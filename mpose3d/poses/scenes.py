@@ -106,7 +106,8 @@ class SceneSampler:
             bones = 1 + self.proportions * torch.randn(*shape, len(SKELETON), generator=generator, device=device)
             bones = bones.clamp_min(0.5)[..., constant(_RIGHT, device)] * like(SKELETON.bone_lengths, p_c)
             p_c = local_to_canonical(canonical_to_local(p_c), bones)
-        p_c = p_c * (1 + self.stature * torch.randn(*shape, 1, 1, generator=generator, device=device))
+        stature = 1 + self.stature * torch.randn(*shape, 1, 1, generator=generator, device=device)
+        p_c = p_c * stature.clamp_min(0.5)
         p_r = rotate(p_c, self._rotations(shape, generator))
         # every joint stays 300 mm or more before the camera
         depth = torch.maximum(depth, 300.0 - p_r[..., 2].amin(-1))

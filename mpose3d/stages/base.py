@@ -9,9 +9,11 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import nn
 
 from mpose3d.data.epochs import batches_trained
+from mpose3d.networks.autoencoder import PriorNetwork
 from mpose3d.runs import RunLog
 
 # keys of a checkpoint that hold weights; with averaged weights `state_dict` is the average, and `current_model_state`
@@ -72,6 +74,10 @@ class Stage(LightningModule):
             )
         if stage == "fit":
             self.freeze_networks()
+            if any(isinstance(part, PriorNetwork) and not part.has_trained_psi for part in self.modules()):
+                rank_zero_warn(
+                    "Psi makes every body, and has random weights: give the network its `prior`, or the model an `init`"
+                )
 
     def train(self, mode: bool = True) -> Stage:
         super().train(mode)

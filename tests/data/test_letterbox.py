@@ -38,6 +38,10 @@ def test_there_and_back(width: int, height: int, side: int) -> None:
     pixels = torch.tensor([[0.0, 0.0], [width - 1, height - 1], [width / 3, height / 2]], dtype=torch.float64)
     torch.testing.assert_close(box.to_image(box.to_input(pixels)), pixels)
     np.testing.assert_allclose(box.to_input(pixels.numpy()), box.to_input(pixels).numpy())
+    whole = pixels.round().long()
+    for way in (box.to_input, box.to_image):
+        torch.testing.assert_close(way(whole), way(whole.float()))
+        np.testing.assert_allclose(way(whole.numpy()), way(whole.double().numpy()))
     # the edges of the longer side, half a pixel outside its centres, meet the edges of the square
     edges = box.to_input(torch.tensor([[-0.5, -0.5], [width - 0.5, height - 0.5]], dtype=torch.float64))
     longer = 0 if width >= height else 1

@@ -50,3 +50,11 @@ def test_gradcheck(generator):
     points.requires_grad_()
     assert torch.autograd.gradcheck(camera.project, points)
     assert torch.autograd.gradcheck(lambda p: camera.project_weak(p, SKELETON.root), points)
+
+
+def test_pixels_may_be_whole_numbers():
+    camera, pixels = Camera.for_image(640, 480), torch.tensor([[0, 0], [320, 17]])
+    torch.testing.assert_close(camera.rays(pixels), camera.rays(pixels.float()))
+    torch.testing.assert_close(
+        camera.unproject(pixels, torch.full((2,), 900)), camera.unproject(pixels.float(), torch.full((2,), 900.0))
+    )

@@ -242,9 +242,9 @@ def test_a_collapsed_prediction_is_no_good_score() -> None:
 
 def test_bad_input_is_an_error() -> None:
     frames = random_frames(0)
-    with pytest.raises(ValueError, match="14 joints"):
+    with pytest.raises(ValueError, match="14 joints in px and 14 in mm, expected 17 or 15 in both"):
         Mupots3D(("TS1",)).update("TS1", *frames[:3], frames[3][:, :, :14], frames[4][:, :, :14], frames[5])
-    with pytest.raises(ValueError, match="17 joints"):
+    with pytest.raises(ValueError, match="15 joints in px and 17 in mm"):
         Mupots3D(("TS1",)).update("TS1", *frames[:3], frames[3][:, :, :15], *frames[4:])
     for part in (3, 4):
         broken = [x.clone() for x in frames]

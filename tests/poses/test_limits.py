@@ -180,6 +180,7 @@ def test_excess_has_finite_gradients_at_the_poles():
         ({"elevation": (0, 190)}, "leaves 0 to 180"),
         ({"azimuth": (-200, 0)}, "leaves -180 to 360"),
         ({"azimuth": (-180, 360)}, "more than a whole turn"),
+        ({"azimuth": (350, -170)}, "more than a whole turn"),
         ({"azimuth": (10,)}, "must be 2 numbers"),
         ({"azimuth": (10, float("nan"))}, "must be 2 numbers"),
         ({"azimuth": "wide"}, "must be 2 numbers"),

@@ -41,6 +41,9 @@ def test_bodies_keep_their_proportions(generator):
     ratio = bone_lengths(varied.joints[varied.valid])[:, :-1] / torch.tensor(SKELETON.bone_lengths)[:-1]
     torch.testing.assert_close(ratio, ratio[:, :1].expand_as(ratio), rtol=1e-3, atol=1e-3)
     assert 0.05 < ratio[:, 0].std() < 0.15
+    # nobody is turned inside out
+    small = bone_lengths(sampler(stature=0.9).sample(40, generator).joints)[..., :-1].amin((0, 1))
+    torch.testing.assert_close(small, torch.tensor(SKELETON.bone_lengths)[:-1] / 2, rtol=1e-3, atol=0.1)
 
 
 def test_both_sides_of_a_body_are_alike_and_its_bones_are_not(generator):

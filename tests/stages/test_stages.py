@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -331,6 +332,18 @@ def test_paired_people_supervise_the_h_of_photographs(name, trainer):
     assert all(p.grad is not None for p in network.h.parameters())
     assert all(p.grad is None for part in (network.g, network.psi, stage.teacher) for p in part.parameters())
     assert stage.supervision({}) == {}
+
+
+@pytest.mark.parametrize("name", ["lifter", "phase1"])
+def test_a_psi_of_random_weights_is_told(name, trainer, tmp_path):
+    stage, told = tiny_stage(name), "give the network its `prior`"
+    with pytest.warns(UserWarning, match=told):
+        trainer(fast_dev_run=1).fit(stage, tiny_data(name))
+    stage.network.save(tmp_path / "network.safetensors")
+    settings = {"init": str(tmp_path / "network.safetensors")}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", f".*{told}")
+        trainer(fast_dev_run=1).fit(tiny_stage(name, **settings), tiny_data(name))
 
 
 @pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
