@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -29,7 +30,7 @@ from mpose3d.skeleton import SKELETON
 #: steps of refinement of people whom a 2D network sees: more follow its errors (docs/results.md)
 SEEN_REFINE = 1
 
-# of which the sides of an image without its bars are: that of MoveNet, and of the stride of any teacher
+# of which the sides of an image without its bars are, beside the teacher's own: that of MoveNet
 _MULTIPLE = 32
 
 # pixels of the bars that are read all the same: somebody whom the border cuts is missed right at the edge of the input
@@ -207,7 +208,7 @@ class KeypointReader(PeopleReader):
                 f"max_people ({max_people}) and teacher_size ({side}) are at least 1, refine ({refine}) is at least 0"
             )
         if side % teacher.multiple:
-            raise ValueError(f"teacher_size {side} is no multiple of {teacher.multiple}, the stride of the teacher")
+            raise ValueError(f"teacher_size {side} is no multiple of {teacher.multiple}, as the teacher's images are")
         if chooser is not None and chooser.layout != teacher.layout:
             raise ValueError(
                 f"the chooser needs a teacher with maps of the joints of {chooser.layout.name}, which "
@@ -283,7 +284,9 @@ class KeypointReader(PeopleReader):
         return people if self.chooser is None else self.chooser.people(output, people, self.teacher.stride)
 
     def _trimmed(self, image: np.ndarray, box: Letterbox) -> tuple[np.ndarray, Letterbox]:
-        return trimmed(image, box, _MULTIPLE, _MARGIN) if self._trims else (image, box)
+        if not self._trims:
+            return image, box
+        return trimmed(image, box, math.lcm(_MULTIPLE, self.teacher.multiple), _MARGIN)
 
 
 def _edges(image: Tensor, border: Sequence[float] | None) -> Sequence[float]:
