@@ -151,6 +151,10 @@ ABLATIONS: dict[str, Row] = {
     "from random weights": _scratch(),
     "from random weights, joints regressed directly": _scratch(f"{MODEL}.network.init_args.direct=true"),
     "from random weights, a grid of 28": _scratch(fine=True),
+    "from random weights, a grid of 28, Euler angles": _scratch(f"{MODEL}.network.init_args.rotation=euler", fine=True),
+    "from random weights, a grid of 28, weak perspective": _scratch(
+        f"{MODEL}.network.init_args.perspective=weak", fine=True
+    ),
     "phase 1": _phase1(),
     "phase 1, no distl": _phase1(f"{MODEL}.weights.distl=0", f"{MODEL}.weights.distl_root=0"),
     "phase 1, no ss": _phase1(f"{MODEL}.weights.ss=0"),
