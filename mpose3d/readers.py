@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mpose3d.data.letterbox import Letterbox, to_tensor, trimmed
 from mpose3d.geometry.camera import FOCAL_RATIO, Camera
-from mpose3d.geometry.extent import bounding_box, one_in_other
+from mpose3d.geometry.extent import bounding_box, in_box, one_in_other
 from mpose3d.networks.backends import Backend, Precision, accelerate
 from mpose3d.networks.cross_modal import CrossModalNetwork, Detection
 from mpose3d.networks.keypoint_lifter import KeypointLifter, enough_joints
@@ -238,7 +238,7 @@ class KeypointReader(PeopleReader):
         points, seen, cut_off, score, valid = (in_order(part, order) for part in (points, seen, cut_off, score, valid))
         camera = self._camera(image.shape[-1], image.shape[-2], focal_ratio)
         people = self.network(points, seen, camera, self.refine)
-        after_all = cut_off & valid[..., None] & _inside(people.joints_px, _edges(image, border))
+        after_all = cut_off & valid[..., None] & in_box(people.joints_px, image.new_tensor(_edges(image, border)))
         if after_all.any():
             seen = seen | after_all
             people = self.network(points, seen, camera, self.refine)
@@ -293,11 +293,6 @@ def _edges(image: Tensor, border: Sequence[float] | None) -> Sequence[float]:
     """(x0, y0, x1, y1) of the photograph in the image: `border`, or all of it."""
     height, width = image.shape[-2:]
     return border or (-0.5, -0.5, width - 0.5, height - 0.5)
-
-
-def _inside(points: Float[Tensor, "*n 2"], border: Sequence[float]) -> Bool[Tensor, "*n"]:
-    low, high = points.new_tensor(border).split(2)
-    return ((points > low) & (points < high)).all(-1)
 
 
 def _of_all_positions(

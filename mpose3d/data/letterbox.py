@@ -92,8 +92,10 @@ class Letterbox:
 
 
 def _like(offset: tuple[float, float], pixels: Points) -> Points:
-    exact = pixels / 1.0  # pixels may be integers
-    return exact.new_tensor(offset) if isinstance(exact, Tensor) else np.asarray(offset, dtype=exact.dtype)
+    # pixels may be integers
+    if isinstance(pixels, Tensor):
+        return pixels.new_tensor(offset, dtype=torch.result_type(pixels, 1.0))
+    return np.asarray(offset, dtype=np.result_type(pixels, 1.0))
 
 
 class Picture(NamedTuple):

@@ -9,6 +9,8 @@ from torch import Tensor
 
 Numbers = tuple["float | int | Numbers", ...]
 
+# at most so many: some are of a picture, such as the middle of a camera
+_MOST = 512
 _KEPT: dict[tuple[Numbers, torch.device, torch.dtype], Tensor] = {}
 
 
@@ -24,7 +26,7 @@ def constant(values: Numbers, device: torch.device, dtype: torch.dtype = torch.l
     if key not in _KEPT:
         with torch.inference_mode(False):
             made = torch.tensor(values, device=device, dtype=dtype)
-        if type(made) is not Tensor:  # a fake one
+        if type(made) is not Tensor or len(_KEPT) >= _MOST:  # a fake one, or one too many
             return made
         _KEPT[key] = made
     return _KEPT[key]

@@ -19,6 +19,11 @@ def bounding_box(
     return torch.where(visible.any(dim=-2), torch.cat([low, high], dim=-1), torch.nan)
 
 
+def in_box(points: Float[Tensor, "*#batch 2"], box: Float[Tensor, "*#batch 4"]) -> Bool[Tensor, "*batch"]:
+    """Whether points lie within boxes (x0, y0, x1, y1); not where a number is NaN."""
+    return ((points > box[..., :2]) & (points < box[..., 2:])).all(dim=-1)
+
+
 def box_intersection(a: Float[Tensor, "*#batch 4"], b: Float[Tensor, "*#batch 4"]) -> Float[Tensor, "*batch"]:
     """Area that boxes (x0, y0, x1, y1) share; NaN where a box is NaN."""
     return (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp_min(0).prod(dim=-1)

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mpose3d.geometry.camera import Camera
+from mpose3d.geometry.extent import in_box
 from mpose3d.geometry.kinematics import (
     euler_to_rotation,
     local_to_canonical,
@@ -140,7 +141,7 @@ class NeuralRepresentation:
         """The cells whose centre lies in one of the boxes (x0, y0, x1, y1) px; a box of NaN holds none."""
         cells = torch.arange(self.grid**2, device=boxes.device)
         centres = self.root_px(cells, boxes.new_zeros(2))
-        inside = ((centres > boxes[..., None, :2]) & (centres < boxes[..., None, 2:])).all(-1).any(1)
+        inside = in_box(centres, boxes[..., None, :]).any(1)
         return inside[:, None].unflatten(-1, (self.grid, self.grid))
 
     def find_roots(self, grid: NeuralGrid, max_people: int, threshold: float = ROOT_THRESHOLD) -> Roots:

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mpose3d import losses
-from mpose3d.geometry.extent import bounding_box
+from mpose3d.geometry.extent import bounding_box, in_box
 from mpose3d.geometry.kinematics import canonicalize, rotate
 from mpose3d.geometry.precision import full_precision
 from mpose3d.metrics.functional import mpjpe, pmpjpe
@@ -112,25 +112,24 @@ class CrossModalStage(Stage):
 
         Whose root the teacher does not see is not among them. The last (b, 1, g, g) are the cells where it may be.
         """
-        layout = self.teacher.layout
-        with torch.no_grad():
-            found = self.teacher.people(self.teacher.decode(v))
-        points, visible = layout.to_skeleton(found.points, found.visible)
-        rooted = visible[..., SKELETON.root]
-        valid = found.valid & rooted
+        points, visible = self._parsed(v)
+        valid = visible[..., SKELETON.root]
         root_px = torch.where(valid[..., None], points[..., SKELETON.root, :], 0)
-        near = self.network.representation.cells_in(_around(points, visible & (found.valid & ~rooted)[..., None]))
+        near = self.network.representation.cells_in(_around(points, visible & ~valid[..., None]))
         return points, visible & valid[..., None], Roots(root_px, valid.float(), valid), near
 
     def unlabelled(self, v: Tensor, scenes: Scenes) -> Bool[Tensor, "b 1 g g"]:
         """The cells around people whom the teacher sees, and who have nobody's root of the scenes near them."""
-        representation, layout = self.network.representation, self.teacher.layout
+        representation, box = self.network.representation, _around(*self._parsed(v))
+        root_px = representation.project(scenes.joints)[:, None, :, SKELETON.root]
+        labelled = (in_box(root_px, box[..., None, :]) & scenes.valid[:, None]).any(-1, keepdim=True)
+        return representation.cells_in(torch.where(labelled, torch.nan, box))
+
+    def _parsed(self, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Joints (b, p, 15, 2) of everybody whom the teacher sees, and their visibility, nothing of who is padding."""
         with torch.no_grad():
             found = self.teacher.people(self.teacher.decode(v))
-        box = _around(*layout.to_skeleton(found.points, found.visible & found.valid[..., None]))
-        root_px = representation.project(scenes.joints)[:, None, :, SKELETON.root]
-        inside = ((root_px > box[..., None, :2]) & (root_px < box[..., None, 2:])).all(-1) & scenes.valid[:, None]
-        return representation.cells_in(torch.where(inside.any(-1, keepdim=True), torch.nan, box))
+        return self.teacher.layout.to_skeleton(found.points, found.visible & found.valid[..., None])
 
     def distillation(self, v: Tensor, grid: NeuralGrid) -> dict[str, Tensor]:
         """Distillation pathway: the student's projected people against the teacher's parse, at the teacher's roots."""

@@ -17,8 +17,8 @@ class DistillStage(CrossModalStage):
     frozen: ClassVar[tuple[str, ...]] = ("teacher", "network.psi", "network.g")
 
     def frozen_networks(self) -> Iterable[nn.Module]:
-        h, h_of_g = self.network.h, self.network.h_of_g
-        return (*super().frozen_networks(), *([] if h_of_g is h else [h_of_g]))
+        network = self.network
+        return (*super().frozen_networks(), *([] if network.settings["shared"] else [network.h_prime]))
 
     def training_step(self, batch: Photographs, batch_idx: int) -> Tensor:
         v = self.teacher.encode(batch.image)

@@ -21,8 +21,8 @@ class Phase2Stage(CrossModalStage):
     frozen: ClassVar[tuple[str, ...]] = ("teacher", "network.psi", "network.g")
 
     def frozen_networks(self) -> Iterable[nn.Module]:
-        h, h_of_g = self.network.h, self.network.h_of_g
-        return (*super().frozen_networks(), *([] if h_of_g is h else [h.root]))
+        network = self.network
+        return (*super().frozen_networks(), *([] if network.settings["shared"] else [network.h.root]))
 
     def training_step(self, batch: CrossModalBatch, batch_idx: int) -> Tensor:
         scenes, photographs = batch["scenes"], batch["photographs"]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
+from mpose3d.geometry import constants
 from mpose3d.geometry.constants import constant, like, take
 
 
@@ -43,3 +44,11 @@ def test_a_tracer_leaves_nothing_behind():
     assert like((321.5, 4.5), torch.ones(2)).tolist() == [321.5, 4.5]
     traced = torch.jit.trace(Sum(), torch.ones(2))
     assert traced(torch.ones(2)).tolist() == [123.5, 4.5]
+
+
+def test_no_more_are_kept_than_there_is_room_for(monkeypatch):
+    monkeypatch.setattr(constants, "_KEPT", {})
+    monkeypatch.setattr(constants, "_MOST", 2)
+    made = [constants.constant((n, n + 1), torch.device("cpu")) for n in (0, 1, 2, 0, 2)]
+    assert [row.tolist() for row in made] == [[0, 1], [1, 2], [2, 3], [0, 1], [2, 3]]
+    assert len(constants._KEPT) == 2 and made[3] is made[0]

@@ -7,7 +7,7 @@ import torch
 from beartype import beartype
 from jaxtyping import jaxtyped
 
-from mpose3d.geometry.extent import bounding_box, box_intersection, one_in_other, spread
+from mpose3d.geometry.extent import bounding_box, box_intersection, in_box, one_in_other, spread
 
 POINTS = torch.tensor([[1.0, 5.0], [3.0, 2.0], [torch.nan, 9.0]])
 SEEN = torch.tensor([True, True, False])
@@ -51,3 +51,9 @@ def test_the_spread_moves_and_grows_with_the_points(generator):
     moved, grown = spread(3 * points + 10, seen)
     torch.testing.assert_close(moved, 3 * middle + 10)
     torch.testing.assert_close(grown, 3 * size)
+
+
+def test_points_within_a_box():
+    box = torch.tensor([[0.0, 1.0, 4.0, 3.0], [torch.nan] * 4])
+    points = torch.tensor([[2.0, 2.0], [2.0, 3.5], [-1.0, 2.0], [torch.nan, 2.0]])
+    assert in_box(points, box[:, None]).tolist() == [[True, False, False, False], [False] * 4]
