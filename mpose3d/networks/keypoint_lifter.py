@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import roma
 import torch
 from jaxtyping import Bool, Float, Int
@@ -13,6 +15,7 @@ from mpose3d.geometry.extent import bounding_box
 from mpose3d.geometry.kinematics import fit_translation, local_to_canonical, rotate
 from mpose3d.geometry.precision import full_precision, normalize
 from mpose3d.networks.autoencoder import PriorNetwork
+from mpose3d.networks.gauss_newton import gauss_newton_step, linearized
 from mpose3d.representations.neural import People
 from mpose3d.skeleton import MIDPOINTS, SKELETON
 
@@ -31,16 +34,19 @@ REFINE = 3
 
 # Refinement. In sizes of the person: the distance from which a joint counts less (the scale of its Cauchy weight).
 _JOINT_NOISE = 0.05
-# The weight of the squared distance of the code from what the network read, and that of the lengths of bones from the
-# skeleton's. Where the body comes closer to the joints than `_EXACT` (root mean square), the joints are better than the
-# reading, and both weights fall with the square of what is left of it, to a tenth.
-_TRUST, _TRUST_LENGTHS = 0.01, 0.003
+# The variance of joints that the errors of the reading are weighed against, in squared sizes, and the weight of the
+# lengths of bones. Where the body comes closer to the joints than `_EXACT` (root mean square), the joints are better
+# than the reading, and both fall with the square of what is left of it, to a tenth.
+_TRUST, _TRUST_LENGTHS = 0.01**2, 0.003
 _EXACT = 0.02
 
-# step of the finite differences in each number of the code: far above rounding, far below what bends the body
-_NUDGE = 3e-3
+# The error of a reading is the step from it towards the true joints: relative to the root, in units of this many mm,
+# with this weight of the squared step, by which numbers that matter little stay.
+_REACH, _DAMPING = 850.0, 0.01
+# share of the batch at hand in the running covariance of these errors
+_MOMENTUM = 0.002
 
-# people refined at once: for the differences, each is decoded once for every number of its code
+# people refined at once: for the derivatives, each is decoded once for every number of its code
 _REFINED = 512
 
 
@@ -52,6 +58,15 @@ def count_joints(visible: Bool[Tensor, "*people 15"]) -> Int[Tensor, "*people"]:
 def enough_joints(visible: Bool[Tensor, "*people 15"]) -> Bool[Tensor, "*people"]:
     """Whom the lifter can say anything of: people with `FEWEST_JOINTS` visible joints (`count_joints`)."""
     return count_joints(visible) >= FEWEST_JOINTS
+
+
+class _Seen(NamedTuple):
+    """How people (...) are seen: the rotation from the view to the camera, rays (..., 15, 2), visible, size (...)."""
+
+    view: Tensor
+    rays: Tensor
+    visible: Tensor
+    size: Tensor
 
 
 class _Block(nn.Module):
@@ -71,6 +86,9 @@ class KeypointLifter(PriorNetwork):
     one network serves every place in the picture, every picture size and every camera. The translation is then the one
     whose projection comes closest to the joints seen (linear least squares).
 
+    Beside the code, which holds phi and T_R, the network says how far off it may be (`doubt`, the logarithm of the size
+    of the error); `covariance` is that of the errors over these sizes. Refinement goes by both.
+
     Args:
         width, blocks: of the network.
         embedding: width of the pose embedding.
@@ -87,6 +105,9 @@ class KeypointLifter(PriorNetwork):
             nn.Linear(3 * joints + 1, width), *(_Block(width) for _ in range(blocks)), nn.LayerNorm(width)
         )
         self.code = nn.Linear(width, embedding + 6)
+        self.doubt = nn.Linear(width, 1)
+        self.register_buffer("covariance", torch.eye(embedding + 6) / (embedding + 6))
+        self.covariance: Tensor
 
     @full_precision
     def forward(
@@ -109,71 +130,107 @@ class KeypointLifter(PriorNetwork):
             proportions: refine the lengths of bones, too, those of the skeleton being the prior; their sum stays. phi
                 knows nothing of them.
         """
-        rays = torch.where(visible[..., None], camera.rays(joints_px), 0)
-        view = _view(rays, visible)
-        seen = nn.functional.pad(rays, (0, 1), value=1.0) @ view
-        seen = torch.where(visible[..., None], seen[..., :2] / seen[..., 2:].clamp_min(0.1), 0)
-        size = _size(seen, visible)
-
-        features = torch.cat(
-            [(seen / size[..., None, None]).flatten(-2), visible.to(seen), size.log()[..., None]], dim=-1
-        )
-        code = self.code(self.read(features))
+        seen, features = _look(joints_px, visible, camera)
+        read = self.read(features)
+        code = self.code(read)
         if refine and code.numel():
             if proportions:
                 # the logarithms of bone lengths over those of the skeleton
                 code = nn.functional.pad(code, (0, len(_LENGTHS)))
-            code = self._refined(code, view, rays, visible, size, refine)
-        joints, embedding, rotation = self._body(code, view, rays, visible, size)
+            code = self._refined(code, self.doubt(read)[..., 0], seen, refine)
+        joints, embedding, rotation = self._body(code, seen)
         return People(joints, camera.project(joints), embedding, rotation, joints[..., SKELETON.root, 2])
 
-    def _body(
-        self, code: Tensor, view: Tensor, rays: Tensor, visible: Tensor, size: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    @full_precision
+    def doubt_loss(
+        self,
+        joints_px: Float[Tensor, "n 15 2"],
+        visible: Bool[Tensor, "n 15"],
+        camera: Camera,
+        joints: Float[Tensor, "n 15 3"],
+        known: Bool[Tensor, "n 15"],
+    ) -> Float[Tensor, ""]:
+        """How well `doubt` tells the size of the errors: the mean squared difference of the logarithms.
+
+        No other weight learns from it. In training `covariance` follows these errors, too, a robust mean of them.
+
+        Args:
+            joints_px, visible, camera: as of `forward`.
+            joints: the true people in mm, anywhere, with the skeleton's bones.
+            known: which of them are.
+        """
+        with torch.no_grad():
+            seen, features = _look(joints_px, visible, camera)
+            read = self.read(features)
+            error = self._error(self.code(read), seen, joints, known)
+            if self.training and len(error):
+                relative = error / self.doubt(read).exp()
+                length = relative.norm(dim=-1)
+                weight = 1 / (1 + (length / length.median().clamp_min(1e-6)).square())
+                self.covariance.lerp_((relative.mT * (weight / weight.sum())) @ relative, _MOMENTUM)
+        told = self.doubt(read)[..., 0]
+        return (told - error.norm(dim=-1).clamp_min(1e-6).log()).square().sum() / max(len(told), 1)
+
+    def _body(self, code: Tensor, seen: _Seen) -> tuple[Tensor, Tensor, Tensor]:
         """What the network says -> joints (..., 15, 3) mm, phi, rotation."""
         embedding, columns, proportions = code.tensor_split([self.embedding, self.embedding + 6], dim=-1)
         embedding = embedding.tanh()
         # two columns of a rotation (Zhou et al., CVPR 2019), added to fixed ones so that no start is singular
         columns = columns.unflatten(-1, (2, 3)).mT + torch.eye(3, 2, dtype=columns.dtype, device=columns.device)
-        rotation = view @ roma.special_gramschmidt(columns)
+        rotation = seen.view @ roma.special_gramschmidt(columns)
         lengths = _own_lengths(proportions) if proportions.shape[-1] else None
         p_r = rotate(local_to_canonical(self.psi(embedding), lengths), rotation)
-        return p_r + fit_translation(p_r, rays, visible, size)[..., None, :], embedding, rotation
+        translation = fit_translation(p_r, seen.rays, seen.visible, seen.size)
+        return p_r + translation[..., None, :], embedding, rotation
 
-    def _refined(self, code: Tensor, view: Tensor, rays: Tensor, visible: Tensor, size: Tensor, steps: int) -> Tensor:
+    def _refined(self, code: Tensor, doubt: Tensor, seen: _Seen, steps: int) -> Tensor:
         """`code` (..., c) after `steps` Gauss-Newton steps on the joints' distances from where they are seen.
 
         Distances are in sizes of the person, and weigh less the larger they are (Cauchy): one joint in a wrong place
         does not bend the body to it.
         """
         people, start = code.shape[:-1], code.reshape(-1, code.shape[-1])
-        parts = [part.reshape(len(start), *part.shape[len(people) :]) for part in (view, rays, visible, size)]
-        seen = zip(*(part.split(_REFINED) for part in parts), strict=True)
-        refined = [self._descended(some, *rest, steps) for some, rest in zip(start.split(_REFINED), seen, strict=True)]
+        parts = (part.reshape(len(start), *part.shape[len(people) :]).split(_REFINED) for part in (doubt, *seen))
+        some = zip(start.split(_REFINED), *parts, strict=True)
+        refined = [self._descended(code, doubt, _Seen(*seen), steps) for code, doubt, *seen in some]
         return torch.cat(refined).reshape(*people, -1)
 
-    def _descended(
-        self, start: Tensor, view: Tensor, rays: Tensor, visible: Tensor, size: Tensor, steps: int
-    ) -> Tensor:
-        view, seen_from, visible, size = (part[:, None] for part in (view, rays, visible, size))
-        share = visible.to(start) / visible.sum(-1, keepdim=True).clamp_min(1)
-        # the code itself, and with each number nudged: the derivatives are differences, from one pass through Psi
-        eye = torch.eye(start.shape[-1], dtype=start.dtype, device=start.device)
-        nudges = _NUDGE * torch.cat([torch.zeros_like(eye[:1]), eye])
-        prior = torch.full_like(start[0], _TRUST)
-        prior[self.embedding + 6 :] = _TRUST_LENGTHS
+    def _descended(self, start: Tensor, doubt: Tensor, seen: _Seen, steps: int) -> Tensor:
+        share = seen.visible.to(start) / seen.visible.sum(-1, keepdim=True).clamp_min(1)
+        prior = torch.full_like(start, _TRUST_LENGTHS).diag_embed()
+        told = len(self.covariance)
+        prior[:, :told, :told] = _TRUST * torch.linalg.inv_ex(self.covariance)[0] / doubt.exp()[:, None, None]
+        copies = _Seen(*(part[:, None] for part in seen))
+
+        def off(codes: Tensor) -> Tensor:
+            joints = self._body(codes, copies)[0]
+            return (joints[..., :2] / joints[..., 2:].clamp_min(1.0) - copies.rays) / copies.size[..., None, None]
+
         code = start
         for _ in range(steps):
-            joints = self._body(code[:, None] + nudges, view, seen_from, visible, size)[0]
-            off = (joints[..., :2] / joints[..., 2:].clamp_min(1.0) - seen_from) / size[..., None, None]
-            distance, slope = off[:, 0], (off[:, 1:] - off[:, :1]) / _NUDGE  # (n, 15, 2), (n, c, 15, 2)
-            weight = share[:, 0] / (1 + (distance / _JOINT_NOISE).square().sum(-1))
-            left = torch.einsum("nj,njd,njd->n", weight, distance, distance) / _EXACT**2
-            trust = prior * left.clamp(0.1, 1)[:, None]
-            normal = torch.einsum("nkjd,nj,nljd->nkl", slope, weight, slope) + trust.diag_embed()
-            gradient = torch.einsum("nkjd,nj,njd->nk", slope, weight, distance) + trust * (code - start)
-            code = code - torch.linalg.solve(normal, gradient)
+            distance, slope = linearized(off, code)  # x and y of every joint
+            squared = distance.square().unflatten(-1, (-1, 2)).sum(-1)
+            weight = share / (1 + squared / _JOINT_NOISE**2)
+            left = (weight * squared).sum(-1) / _EXACT**2
+            trust = prior * left.clamp(0.1, 1)[:, None, None]
+            code = code + gauss_newton_step(distance, slope, weight.repeat_interleave(2, -1), trust, code - start)
         return code
+
+    def _error(self, code: Tensor, seen: _Seen, joints: Tensor, known: Tensor) -> Tensor:
+        """The step (n, c) from `code` towards the code of people whose `known` joints (n, 15, 3) are these."""
+        copies = _Seen(*(part[:, None] for part in seen))
+
+        def off(codes: Tensor) -> Tensor:
+            distance = _from_root(self._body(codes, copies)[0]) - _from_root(joints)[:, None]
+            return torch.where(known[:, None, :, None], distance, 0)
+
+        residual, slope = linearized(off, code)
+        damping = torch.full_like(code, _DAMPING).diag_embed()
+        return gauss_newton_step(residual, slope, torch.ones_like(residual), damping, torch.zeros_like(code))
+
+
+def _from_root(joints: Tensor) -> Tensor:
+    return (joints - joints[..., SKELETON.root, None, :]) / _REACH
 
 
 def _own_lengths(proportions: Tensor) -> Tensor:
@@ -181,6 +238,17 @@ def _own_lengths(proportions: Tensor) -> Tensor:
     table = like(SKELETON.bone_lengths, proportions)
     lengths = table * proportions[..., constant(_LENGTH_OF, proportions.device)].exp()
     return lengths * (table.sum() / lengths.sum(-1, keepdim=True))
+
+
+def _look(joints_px: Tensor, visible: Tensor, camera: Camera) -> tuple[_Seen, Tensor]:
+    """How people are seen, and what the network is shown of them."""
+    rays = torch.where(visible[..., None], camera.rays(joints_px), 0)
+    view = _view(rays, visible)
+    turned = nn.functional.pad(rays, (0, 1), value=1.0) @ view
+    turned = torch.where(visible[..., None], turned[..., :2] / turned[..., 2:].clamp_min(0.1), 0)
+    size = _size(turned, visible)
+    joints = (turned / size[..., None, None]).flatten(-2)
+    return _Seen(view, rays, visible, size), torch.cat([joints, visible.to(joints), size.log()[..., None]], dim=-1)
 
 
 def _view(rays: Tensor, visible: Tensor) -> Tensor:

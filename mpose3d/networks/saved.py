@@ -23,8 +23,9 @@ class SavedNetwork(nn.Module):
     def save(self, path: str | Path) -> None:
         """Write all weights and the settings, whole or not at all."""
         tensors = {name: value.contiguous() for name, value in self.state_dict().items()}
+        content = safetensors.torch.save(tensors, {"settings": json.dumps(self.settings)})
         with whole_or_none(path) as unfinished:
-            safetensors.torch.save_file(tensors, unfinished, {"settings": json.dumps(self.settings)})
+            unfinished.write_bytes(content)  # `save_file` would let nobody else read it
 
     def load(self, path: str | Path, keep: str | None = None) -> None:
         """Read the weights from a file that `save` wrote, but for those of the submodule `keep`.

@@ -18,6 +18,9 @@ from mpose3d.poses.scenes import Scenes
 from mpose3d.skeleton import SKELETON
 from mpose3d.stages.base import Stage
 
+# people of a batch whose errors are measured: Psi decodes each 39 times
+_ASKED = 8
+
 
 class LifterStage(Stage):
     """Trains the lifter on D_syn's people, seen through a detector's noise; Psi is frozen.
@@ -57,6 +60,8 @@ class LifterStage(Stage):
         self.noise = noise or KeypointNoise()
         self.focal_range = focal_range
         self.weights = {"pose": pose, "canonical": canonical, "rotation": rotation, "points": points}
+        # what learns from it learns from nothing else, by AdamW, which any weight suits; gradients are clipped together
+        self.weights["doubt"] = 1e-3
         if init is not None:
             network.start_from(init)
         self.freeze_networks()
@@ -67,21 +72,24 @@ class LifterStage(Stage):
         joints_px, visible = self.noise(truth_px, drawn)
         low, high = self.focal_range
         factor = low * (high / low) ** torch.rand(()).item()  # of the CPU, for which nothing waits
-        people = self.network(joints_px, visible, Camera(factor * self.camera.focal, self.camera.centre))
+        camera = Camera(factor * self.camera.focal, self.camera.centre)
+        people = self.network(joints_px, visible, camera)
 
         # the target has the skeleton's bones, whatever those of the person
         p_c, rotation = canonicalize(joints)
         p_c = local_to_canonical(canonical_to_local(p_c))
         counted = enough_joints(visible)
         known = counted[:, None] & batch.known[batch.valid]
-        root = SKELETON.root
+        target, root = rotate(p_c, rotation), SKELETON.root
         relative = people.joints - people.joints[:, root, None]
         distance = (people.joints_px - truth_px).norm(dim=-1) / spread(truth_px)[1].clamp_min(1)[:, None]
+        asked = counted.nonzero()[:_ASKED, 0]
         terms = {
-            "pose": losses.pose_error(people.joints, rotate(p_c, rotation), root, known),
+            "pose": losses.pose_error(people.joints, target, root, known),
             "canonical": losses.pose_error(rotate(relative, people.rotation.mT), p_c, root, known),
             "rotation": losses.rotation_error(people.rotation, rotation, counted),
             "points": losses.masked_mean(distance.clamp(max=2), counted[:, None] & drawn),
+            "doubt": self.network.doubt_loss(joints_px[asked], visible[asked], camera, target[asked], known[asked]),
         }
         return self.weighted_loss("train", terms, self.weights, len(joints))
 

@@ -19,7 +19,7 @@ from mpose3d.geometry.kinematics import (
     rotate,
 )
 from mpose3d.metrics.functional import pmpjpe
-from mpose3d.networks.keypoint_lifter import KeypointLifter, _size, _view
+from mpose3d.networks.keypoint_lifter import KeypointLifter, _look, _Seen, _size, _view
 from mpose3d.poses.artificial import ArtificialPoses
 from mpose3d.poses.scenes import SceneSampler
 from mpose3d.skeleton import SKELETON
@@ -39,7 +39,9 @@ def people(generator) -> torch.Tensor:
 @pytest.fixture
 def lifter() -> KeypointLifter:
     torch.manual_seed(0)
-    return KeypointLifter(width=32, blocks=1).double().eval()
+    lifter = KeypointLifter(width=32, blocks=1).double().eval()
+    torch.nn.init.constant_(lifter.doubt.bias, -1.0)  # else a reading that says nothing is hardly held to
+    return lifter
 
 
 def test_the_place_of_a_known_body_is_found_from_its_projection(people):
@@ -168,25 +170,26 @@ def test_refinement_follows_the_rays_and_ignores_what_is_missing(lifter, people)
 @pytest.mark.parametrize("exact", [False, True])
 def test_steps_of_refinement_are_those_of_gauss_newton(lifter, people, exact):
     """Against derivatives by automatic differentiation, of one person at a time, whose reading is far off or close."""
-    pixels = CAMERA.project(people[:6])
     visible = torch.rand(6, 15, generator=torch.Generator().manual_seed(6)) < 0.8
-    rays = torch.where(visible[..., None], (pixels - pixels.new_tensor(CAMERA.centre)) / CAMERA.focal, 0)
-    view = _view(rays, visible)
-    seen = torch.nn.functional.pad(rays, (0, 1), value=1.0) @ view
-    size = _size(torch.where(visible[..., None], seen[..., :2] / seen[..., 2:], 0), visible)
+    seen, _ = _look(CAMERA.project(people[:6]), visible, CAMERA)
     generator = torch.Generator().manual_seed(7)
     start = torch.randn(6, 38, generator=generator, dtype=torch.float64)
+    doubt = torch.randn(6, generator=generator, dtype=torch.float64)
+    factor = torch.randn(38, 60, generator=generator, dtype=torch.float64)
+    lifter.covariance.copy_(factor @ factor.mT / 20000)
     if exact:
-        joints = lifter._body(start, view, rays, visible, size)[0].detach()
-        error = 0.004 * size[:, None, None] * torch.randn(6, 15, 2, generator=generator, dtype=torch.float64)
-        rays = torch.where(visible[..., None], joints[..., :2] / joints[..., 2:] + error, 0)
+        joints = lifter._body(start, seen)[0].detach()
+        error = 0.004 * seen.size[:, None, None] * torch.randn(6, 15, 2, generator=generator, dtype=torch.float64)
+        seen = seen._replace(rays=torch.where(visible[..., None], joints[..., :2] / joints[..., 2:] + error, 0))
     with torch.no_grad():
-        stepped = lifter._refined(start, view, rays, visible, size, 2)
+        stepped = lifter._refined(start, doubt, seen, 2)
+    precision = torch.linalg.inv(lifter.covariance)
     for p in range(6):
+        one = _Seen(*(part[p] for part in seen))
 
-        def off(code, p=p):
-            joints = lifter._body(code, view[p], rays[p], visible[p], size[p])[0]
-            return (joints[..., :2] / joints[..., 2:] - rays[p]) / size[p]
+        def off(code, one=one):
+            joints = lifter._body(code, one)[0]
+            return (joints[..., :2] / joints[..., 2:] - one.rays) / one.size
 
         code = start[p]
         for _ in range(2):
@@ -194,12 +197,66 @@ def test_steps_of_refinement_are_those_of_gauss_newton(lifter, people, exact):
             weight = (visible[p] / visible[p].sum()) / (1 + (distance / 0.05).square().sum(-1))
             left = (weight * distance.square().sum(-1)).sum() / 0.02**2
             assert (left < 1) == exact
-            trust = 0.01 * left.clamp(0.1, 1)
+            trust = 0.01**2 * left.clamp(0.1, 1) * precision / doubt[p].exp()
             rows, weight = slope.flatten(0, 1), weight.repeat_interleave(2)
-            normal = rows.mT @ (weight[:, None] * rows) + trust * torch.eye(38, dtype=torch.float64)
-            gradient = rows.mT @ (weight * distance.flatten()) + trust * (code - start[p])
+            normal = rows.mT @ (weight[:, None] * rows) + trust
+            gradient = rows.mT @ (weight * distance.flatten()) + trust @ (code - start[p])
             code = code - torch.linalg.solve(normal, gradient)
-        torch.testing.assert_close(stepped[p], code, rtol=0, atol=0.004)
+        torch.testing.assert_close(stepped[p], code, rtol=0, atol=0.01)
+
+
+def test_the_network_learns_how_far_off_it_is(lifter, people):
+    """Of people whose true bodies are a known step of the code away from the reading."""
+    people = people[:16]
+    visible, pixels = torch.ones(people.shape[:2], dtype=torch.bool), CAMERA.project(people)
+    generator = torch.Generator().manual_seed(8)
+    seen, features = _look(pixels, visible, CAMERA)
+    with torch.no_grad():
+        code = lifter.code(lifter.read(features))
+        direction = torch.zeros(38, dtype=torch.float64)
+        direction[33] = 1  # of a column of the rotation, which nothing else stands for
+        sizes = 0.02 * torch.exp(torch.randn(len(people), generator=generator, dtype=torch.float64) / 2)
+        true = lifter._body(code + sizes[:, None] * direction, seen)[0] + 1000  # anywhere
+        error = lifter._error(code, seen, true, visible)
+    assert torch.nn.functional.cosine_similarity(error, direction[None]).quantile(0.05) > 0.9
+    torch.testing.assert_close(error.norm(dim=-1).median(), sizes.median(), rtol=0.1, atol=0)
+    # joints that nobody knows say nothing
+    known = visible.clone()
+    known[:, SKELETON.index("l_wrist")] = False
+    with torch.no_grad():
+        error_of_fewer = lifter._error(code, seen, torch.where(known[..., None], true, torch.nan), known)
+        true[:, SKELETON.index("l_wrist")] += 500
+        torch.testing.assert_close(error_of_fewer, lifter._error(code, seen, true, known))
+        true[:, SKELETON.index("l_wrist")] -= 500
+    torch.testing.assert_close(error_of_fewer.norm(dim=-1).median(), sizes.median(), rtol=0.1, atol=0)
+
+    asked = pixels, visible, CAMERA, true, visible
+    with torch.no_grad():
+        lifter.doubt.weight.zero_()
+        lifter.doubt.bias.fill_(math.log(0.02))
+    told = (lifter.doubt_loss(*asked).item(), lifter.covariance.clone())
+    assert told[0] == pytest.approx((error.norm(dim=-1).log() - math.log(0.02)).square().mean().item())
+    torch.testing.assert_close(told[1], torch.eye(38, dtype=torch.float64) / 38)  # not while it is evaluated
+    lifter.train()
+    for _ in range(120):
+        loss = lifter.doubt_loss(*asked)
+    loss.backward()
+    assert {name for name, p in lifter.named_parameters() if p.grad is not None} == {"doubt.weight", "doubt.bias"}
+    values, axes = torch.linalg.eigh(lifter.covariance)
+    assert axes[33, -1].abs() > 0.9 and values[-1] > 0.1 and values[-2] < 0.03
+    with torch.no_grad():
+        assert lifter.doubt_loss(*(part[:0] if torch.is_tensor(part) else part for part in asked)) == 0
+
+
+def test_who_is_doubted_more_follows_the_joints_more(lifter, people):
+    pixels, visible = CAMERA.project(people), torch.ones(people.shape[:2], dtype=torch.bool)
+    with torch.no_grad():
+        lifter.doubt.weight.zero_()
+        off = []
+        for doubt in (-3.0, 0.0, 3.0):
+            lifter.doubt.bias.fill_(doubt)
+            off.append((lifter(pixels, visible, CAMERA, 3).joints_px - pixels).norm(dim=-1).median())
+    assert off[0] > off[1] > off[2]
 
 
 def test_proportions_are_found_of_people_who_are_not_the_skeleton(people):
@@ -255,6 +312,8 @@ def test_gradients_are_finite(lifter, people):
 def test_a_file_gives_the_same_lifter(lifter, people, tmp_path):
     lifter.float().save(tmp_path / "network.safetensors")
     pixels, visible = CAMERA.project(people).float(), torch.ones(people.shape[:2], dtype=torch.bool)
+    (tmp_path / "other").touch()
+    assert (tmp_path / "network.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
     again = KeypointLifter.from_file(tmp_path / "network.safetensors")
     with torch.no_grad():
         torch.testing.assert_close(again(pixels, visible, CAMERA), lifter(pixels, visible, CAMERA))

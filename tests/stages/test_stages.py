@@ -42,7 +42,7 @@ def test_a_fit_changes_what_is_trained_and_nothing_else(name, trainer):
     trained = {key.split(".")[0] if name in ("aae", "teacher") else key.rsplit(".")[1] for key in changed}
     assert trained == {
         "teacher": {"teacher"}, "aae": {"network", "disc"}, "distill": {"h"}, "phase1": {"g", "h"}, "phase2": {"h"},
-        "lifter": {"read", "code"}, "compact": {"e"},
+        "lifter": {"read", "code", "doubt", "covariance"}, "compact": {"e"},
         "chooser": set(dict(PeakChooser(width=16, blocks=1).named_children())) | {"of_joint", "of_token", "follow"},
     }[name]  # fmt: skip
     assert all(not network.training for network in stage.frozen_networks())

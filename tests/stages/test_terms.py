@@ -374,6 +374,7 @@ def lifting(monkeypatch):
     right = People(p_r + joints[:, [SKELETON.root]], truth_px, None, rotation, None)
     wrist = torch.arange(15) == SKELETON.index("r_wrist")
     stage.noise = lambda px, drawn: (px + 5, drawn & ~wrist)
+    stage.network.doubt_loss = lambda *_: torch.zeros(())
     monkeypatch.setattr(torch, "rand", lambda *_, **__: torch.tensor(0.5))
     return stage, scenes, right
 
@@ -383,7 +384,7 @@ def test_who_reads_people_right_has_nothing_to_learn(lifting):
     asked = []
     stage.network.forward = lambda *given: asked.append(given) or right
     terms = terms_of(stage, scenes)
-    assert set(terms) == {"pose", "canonical", "rotation", "points", "loss"} and max(terms.values()) < 1e-4
+    assert set(terms) == {"pose", "canonical", "rotation", "points", "doubt", "loss"} and max(terms.values()) < 1e-4
     joints_px, visible, camera = asked[0]
     torch.testing.assert_close(joints_px, right.joints_px + 5)
     assert not visible[:, SKELETON.index("r_wrist")].any()
@@ -409,7 +410,7 @@ def test_points_are_off_in_sizes_of_the_person_up_to_two(lifting):
 
 def test_of_too_few_joints_nothing_is_learned_and_terms_are_weighed(lifting):
     stage, scenes, right = lifting
-    stage.weights = {"pose": 2.0, "canonical": 3.0, "rotation": 5.0, "points": 7.0}
+    stage.weights = {"pose": 2.0, "canonical": 3.0, "rotation": 5.0, "points": 7.0, "doubt": 11.0}
     few = torch.zeros(len(right.joints), 15, dtype=torch.bool)
     few[1:] = True
     stage.noise = lambda px, drawn: (px, drawn & few)
@@ -421,6 +422,30 @@ def test_of_too_few_joints_nothing_is_learned_and_terms_are_weighed(lifting):
     )
     wrong.joints[0] = wrong.rotation[0] = wrong.joints_px[0] = 1e6
     assert terms_of(stage, scenes)["loss"].item() == pytest.approx(terms["loss"].item())
+
+
+def test_doubt_is_asked_of_those_who_are_read_and_told_the_skeletons_bones(lifting):
+    stage, scenes, right = lifting
+    asked = []
+    stage.network.doubt_loss = lambda *given: asked.extend(given) or torch.tensor(0.25)
+    stage.network.forward = lambda *_: right
+    terms = terms_of(stage, scenes)
+    # beside the others it must be nothing, for gradients are clipped together
+    assert terms["doubt"] == 0.25 and terms["loss"].item() == pytest.approx(0.25e-3, abs=1e-4)
+    joints_px, visible, camera, joints, known = asked
+    few = len(joints_px)
+    assert few == min(8, len(right.joints)) and camera.focal == pytest.approx(1100 * 0.8)
+    torch.testing.assert_close(joints_px, right.joints_px[:few] + 5)
+    assert not visible[:, SKELETON.index("r_wrist")].any() and known.all()
+    relative = (right.joints - right.joints[:, [SKELETON.root]])[:few]
+    torch.testing.assert_close(joints, relative, rtol=0, atol=0.01)
+
+    few = torch.zeros(len(right.joints), 15, dtype=torch.bool)
+    few[1:] = True
+    asked.clear()
+    stage.noise = lambda px, drawn: (px, drawn & few)
+    terms_of(stage, scenes)
+    torch.testing.assert_close(asked[0], right.joints_px[1 : 1 + len(asked[0])])
 
 
 def test_joints_that_nobody_knows_are_no_targets(lifting):
