@@ -59,9 +59,9 @@ class LifterStage(Stage):
         self.camera = Camera.for_image(1000, 1000, focal_ratio)
         self.noise = noise or KeypointNoise()
         self.focal_range = focal_range
-        self.weights = {"pose": pose, "canonical": canonical, "rotation": rotation, "points": points}
-        # what learns from it learns from nothing else, by AdamW, which any weight suits; gradients are clipped together
-        self.weights["doubt"] = 1e-3
+        # what learns from doubt learns from nothing else, by AdamW, which any weight suits; but gradients are clipped
+        # together, where it must not count
+        self.weights = {"pose": pose, "canonical": canonical, "rotation": rotation, "points": points, "doubt": 1e-3}
         if init is not None:
             network.start_from(init)
         self.freeze_networks()
