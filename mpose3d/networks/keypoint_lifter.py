@@ -68,6 +68,10 @@ class _Seen(NamedTuple):
     visible: Tensor
     size: Tensor
 
+    def for_copies(self) -> _Seen:
+        """The same for any number of copies (n, copies, ...) of people (n, ...)."""
+        return _Seen(*(part[:, None] for part in self))
+
 
 class _Block(nn.Module):
     def __init__(self, width: int) -> None:
@@ -163,12 +167,12 @@ class KeypointLifter(PriorNetwork):
             seen, features = _look(joints_px, visible, camera)
             read = self.read(features)
             error = self._error(self.code(read), seen, joints, known)
-            if self.training and len(error):
-                relative = error / self.doubt(read).exp()
-                length = relative.norm(dim=-1)
-                weight = 1 / (1 + (length / length.median().clamp_min(1e-6)).square())
-                self.covariance.lerp_((relative.mT * (weight / weight.sum())) @ relative, _MOMENTUM)
         told = self.doubt(read)[..., 0]
+        if self.training and len(error):
+            relative = error / told.detach().exp()[:, None]
+            length = relative.norm(dim=-1)
+            weight = 1 / (1 + (length / length.median().clamp_min(1e-6)).square())
+            self.covariance.lerp_((relative.mT * (weight / weight.sum())) @ relative, _MOMENTUM)
         return (told - error.norm(dim=-1).clamp_min(1e-6).log()).square().sum() / max(len(told), 1)
 
     def _body(self, code: Tensor, seen: _Seen) -> tuple[Tensor, Tensor, Tensor]:
@@ -200,7 +204,7 @@ class KeypointLifter(PriorNetwork):
         prior = torch.full_like(start, _TRUST_LENGTHS).diag_embed()
         told = len(self.covariance)
         prior[:, :told, :told] = _TRUST * torch.linalg.inv_ex(self.covariance)[0] / doubt.exp()[:, None, None]
-        copies = _Seen(*(part[:, None] for part in seen))
+        copies = seen.for_copies()
 
         def off(codes: Tensor) -> Tensor:
             joints = self._body(codes, copies)[0]
@@ -218,7 +222,7 @@ class KeypointLifter(PriorNetwork):
 
     def _error(self, code: Tensor, seen: _Seen, joints: Tensor, known: Tensor) -> Tensor:
         """The step (n, c) from `code` towards the code of people whose `known` joints (n, 15, 3) are these."""
-        copies = _Seen(*(part[:, None] for part in seen))
+        copies = seen.for_copies()
 
         def off(codes: Tensor) -> Tensor:
             distance = _from_root(self._body(codes, copies)[0]) - _from_root(joints)[:, None]
