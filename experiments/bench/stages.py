@@ -46,7 +46,7 @@ def teacher(size: Size) -> Teacher:
 def network(size: Size) -> CrossModalNetwork:
     if size == "photographs":
         return CrossModalNetwork("openpose18", 128, 8, rotation="6d", perspective="full", g_width=32, h_width=96)
-    return CrossModalNetwork("mpi15", 128, 8, g_width=128, h_width=128)
+    return CrossModalNetwork("mpi15", 128, 8, g_width=128, h_width=128, shared=False)
 
 
 def build(name: str, size: Size = "photographs") -> Stage:
