@@ -14,14 +14,26 @@ import torch
 from torch import Tensor
 
 
-def _mirror(names: tuple[str, ...]) -> tuple[int, ...]:
-    """Index of each joint's left/right twin; a joint on the midline is its own."""
-    swap = {"l_": "r_", "r_": "l_"}
-    return tuple(names.index(swap.get(n[:2], n[:2]) + n[2:]) for n in names)
+class _Joints:
+    """Joints by name."""
+
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def index(self, name: str) -> int:
+        return self.names.index(name)
+
+    @cached_property
+    def mirror(self) -> tuple[int, ...]:
+        """Index of each joint's left/right twin; a joint on the midline is its own."""
+        swap = {"l_": "r_", "r_": "l_"}
+        return tuple(self.index(swap.get(n[:2], n[:2]) + n[2:]) for n in self.names)
 
 
 @dataclass(frozen=True)
-class Skeleton:
+class Skeleton(_Joints):
     """Joints, limbs and bone lengths of one body.
 
     `limbs` are (from, to) pairs in the order of the part-affinity channels; `tree` are (parent, child) pairs rooted at
@@ -35,24 +47,19 @@ class Skeleton:
     bone_lengths: tuple[float, ...]
     stature: float
 
-    def index(self, name: str) -> int:
-        return self.names.index(name)
-
     def indices(self, *names: str) -> list[int]:
-        return [self.names.index(name) for name in names]
+        return [self.index(name) for name in names]
 
     @cached_property
-    def mirror(self) -> tuple[int, ...]:
-        return _mirror(self.names)
+    def right(self) -> tuple[int, ...]:
+        """Each joint's twin on the right side, or itself."""
+        return tuple(min(pair) for pair in enumerate(self.mirror))
 
     @cached_property
     def parents(self) -> tuple[int, ...]:
         """Parent of each joint in the kinematic tree; the root is its own parent."""
         parent = dict((child, parent) for parent, child in self.tree)
         return tuple(parent.get(j, j) for j in range(len(self.names)))
-
-    def __len__(self) -> int:
-        return len(self.names)
 
 
 _NAMES = (
@@ -111,7 +118,7 @@ _Weights = Mapping[str, Mapping[str, float]]
 
 
 @dataclass(frozen=True)
-class Layout:
+class Layout(_Joints):
     """The joints of another source, and the linear maps between them and `SKELETON`.
 
     A joint that is absent from a map cannot be had: it comes out invisible, never guessed. Every row of weights sums
@@ -133,16 +140,6 @@ class Layout:
     to_weights: _Weights
     from_weights: _Weights
     estimates: _Weights = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def index(self, name: str) -> int:
-        return self.names.index(name)
-
-    @cached_property
-    def mirror(self) -> tuple[int, ...]:
-        return _mirror(self.names)
 
     @cached_property
     def supplied_joints(self) -> tuple[int, ...]:

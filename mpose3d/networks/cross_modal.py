@@ -112,8 +112,7 @@ class CrossModalNetwork(PriorNetwork):
         self.g = LatentEncoder(self.layout.supplied_channels, v_channels, g_width)
         head = v_channels, self.representation.channels, self.cells, h_width, h_blocks, fine
         self.h = NeuralHead(*head)
-        if not shared:
-            self.h_prime = NeuralHead(*head)
+        self.h_prime = None if shared else NeuralHead(*head)
 
     def draw(
         self,
@@ -137,7 +136,7 @@ class CrossModalNetwork(PriorNetwork):
     @property
     def h_of_g(self) -> NeuralHead:
         """What reads v~: H, or H' where it is a network of its own."""
-        return getattr(self, "h_prime", self.h)
+        return self.h if self.h_prime is None else self.h_prime
 
     def forward(
         self, v: Float[Tensor, "b v h w"], max_people: int = 20, threshold: float = ROOT_THRESHOLD, of_g: bool = False

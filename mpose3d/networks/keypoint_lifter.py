@@ -22,12 +22,11 @@ from mpose3d.skeleton import MIDPOINTS, SKELETON
 #: fewest visible joints that say where and how far a person is (`enough_joints`)
 FEWEST_JOINTS = 4
 
-_MEASURED = [j not in MIDPOINTS for j in range(len(SKELETON))]
+_MEASURED = tuple(j for j in range(len(SKELETON)) if j not in MIDPOINTS)
 
 # bones of left and right are as long as each other: the number of each bone's length
-_SIDES = [min(j, mirror) for j, mirror in enumerate(SKELETON.mirror)]
-_LENGTHS = sorted(set(_SIDES) - {SKELETON.root})
-_LENGTH_OF = tuple(_LENGTHS.index(j) if j in _LENGTHS else 0 for j in _SIDES)  # the root has none
+_LENGTHS = sorted(set(SKELETON.right) - {SKELETON.root})
+_LENGTH_OF = tuple(_LENGTHS.index(j) if j in _LENGTHS else 0 for j in SKELETON.right)  # the root has none
 
 #: steps of refinement of joints that are exact or nearly so, unless others are asked for
 REFINE = 3
@@ -52,11 +51,11 @@ _REFINED = 512
 
 def count_joints(visible: Bool[Tensor, "*people 15"]) -> Int[Tensor, "*people"]:
     """Visible joints of each person, without neck and pelvis, which are made of others."""
-    return visible[..., _MEASURED].sum(-1)
+    return visible.index_select(-1, constant(_MEASURED, visible.device)).sum(-1)
 
 
 def enough_joints(visible: Bool[Tensor, "*people 15"]) -> Bool[Tensor, "*people"]:
-    """Whom the lifter can say anything of: people with `FEWEST_JOINTS` visible joints (`count_joints`)."""
+    """Whether people have the `FEWEST_JOINTS` visible joints (`count_joints`) that it takes to lift them."""
     return count_joints(visible) >= FEWEST_JOINTS
 
 

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from mpose3d.geometry.constants import constant, like
 from mpose3d.geometry.kinematics import canonical_to_local, canonicalize, local_to_canonical, mirrored
 from mpose3d.geometry.precision import normalize
 from mpose3d.poses.intersection import self_intersection
@@ -29,8 +30,12 @@ class PoseSource(Protocol):
 
 # Limbs that poses may exchange; all other joints are the trunk, with number 0.
 _LIMBS = (("r_elbow", "r_wrist"), ("l_elbow", "l_wrist"), ("r_knee", "r_ankle"), ("l_knee", "l_ankle"))
-_LIMB_OF_JOINT = [next((i for i, limb in enumerate(_LIMBS, start=1) if name in limb), 0) for name in SKELETON.names]
-_LIMB_ENDS = SKELETON.indices(*(limb[-1] for limb in _LIMBS))
+_LIMB_OF_JOINT = tuple(
+    next((i for i, limb in enumerate(_LIMBS, start=1) if name in limb), 0) for name in SKELETON.names
+)
+_LIMB_ENDS = tuple(SKELETON.indices(*(limb[-1] for limb in _LIMBS)))
+# hips, knees and ankles, right and left
+_LEGS = tuple(tuple(SKELETON.indices(f"r_{joint}", f"l_{joint}")) for joint in ("hip", "knee", "ankle"))
 
 _AT_ONCE = 256  # least number of poses worth drawing: fewer take as much time
 
@@ -56,11 +61,12 @@ class ArtificialPoses:
         p_l = self.limits.sample(n, generator)
         if self.occupancy is None:
             return local_to_canonical(p_l)
-        limb = torch.tensor(_LIMB_OF_JOINT, device=p_l.device)
+        limb, ends = constant(_LIMB_OF_JOINT, p_l.device), constant(_LIMB_ENDS, p_l.device)
 
         def possible(p_l: Tensor) -> Tensor:
             """(..., 1 + limbs); the trunk, which has number 0, always is."""
-            return functional.pad(self.occupancy.inside(local_to_canonical(p_l))[..., _LIMB_ENDS], (1, 0), value=True)
+            inside = self.occupancy.inside(local_to_canonical(p_l)).index_select(-1, ends)
+            return functional.pad(inside, (1, 0), value=True)
 
         good = possible(p_l)
         left = (~good.all(-1)).nonzero().flatten()
@@ -138,7 +144,8 @@ class MotionCapturePoses:
             return self._local[frame[:, 0]]
         other = torch.randint(len(self._local), (n, 1 + len(_LIMBS)), generator=generator, device=device)
         frame = torch.where(self._chance(other.shape, self.recombine, generator), other, frame)
-        return self._local[frame[:, _LIMB_OF_JOINT], torch.arange(len(SKELETON), device=device)]
+        frame = frame.index_select(1, constant(_LIMB_OF_JOINT, device))
+        return self._local[frame, torch.arange(len(SKELETON), device=device)]
 
     @staticmethod
     def _chance(shape: tuple[int, ...], probability: float, generator: torch.Generator) -> Tensor:
@@ -168,15 +175,15 @@ class SeatedPoses:
         # (n, 2): right leg, left leg
         raised = (uniform(45, 120) + normal(0, 10)).deg2rad()
         bent = (uniform(10, 140) + normal(0, 10)).clamp(0, 150).deg2rad()
-        outwards = p_c.new_tensor([-1.0, 1.0])
+        outwards = like((-1.0, 1.0), p_c)
         parted, turned = normal(8, 12).deg2rad() * outwards, normal(0, 10).deg2rad() * outwards
-        hips, knees, ankles = (SKELETON.indices(f"r_{joint}", f"l_{joint}") for joint in ("hip", "knee", "ankle"))
+        hips, knees, ankles = (constant(joints, p_c.device) for joints in _LEGS)
 
         def direction(angle: Tensor, aside: Tensor) -> Tensor:
             """Unit vectors (n, 2, 3): `angle` forward from hanging, in a plane turned by `aside` to the left."""
             return torch.stack([angle.sin() * aside.cos(), angle.sin() * aside.sin(), -angle.cos()], dim=-1)
 
-        length = p_c.new_tensor(SKELETON.bone_lengths)[:, None]
+        length = like(SKELETON.bone_lengths, p_c)[:, None]
         p_c = p_c.clone()
         p_c[:, knees] = p_c[:, hips] + length[knees] * direction(raised, parted)
         p_c[:, ankles] = p_c[:, knees] + length[ankles] * direction(raised - bent, parted + turned)
@@ -196,7 +203,7 @@ class MixedPoses:
         self.sources, self.weights = list(sources), list(weights)
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        weights = torch.tensor(self.weights, dtype=torch.float32, device=generator.device)
+        weights = constant(tuple(self.weights), generator.device, torch.float32)
         # one at least, which `multinomial` asks for: a mixture within a mixture may have to give none
         choice = torch.multinomial(weights, max(1, n), replacement=True, generator=generator)[:n]
         counts = choice.bincount(minlength=len(self.sources)).tolist()

@@ -13,6 +13,7 @@ from mpose3d.geometry.extent import spread
 from mpose3d.skeleton import MIDPOINTS, SKELETON
 
 _HEAD = SKELETON.index("head_top")
+_SIDES = tuple(map(tuple, MIDPOINTS.values()))
 _UPPER = tuple(name.rpartition("_")[2] in ("top", "neck", "shoulder", "elbow", "wrist") for name in SKELETON.names)
 # pairs whose left and right a detector confuses together
 _ARMS, _LEGS = (
@@ -80,10 +81,9 @@ class KeypointNoise:
         visible[:, _HEAD] &= ~headless
         if not self.midpoints:
             return joints, visible
-        for middle, sides in MIDPOINTS.items():
-            joints[:, middle] = joints[:, sides].mean(1)
-            visible[:, middle] = visible[:, sides].all(1)
-        return joints, visible
+        middles, sides = constant(tuple(MIDPOINTS), device), constant(_SIDES, device)
+        joints = joints.index_copy(1, middles, joints[:, sides].mean(2))
+        return joints, visible.index_copy(1, middles, visible[:, sides].all(2))
 
 
 def _from_twins(

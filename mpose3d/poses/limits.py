@@ -17,6 +17,7 @@ from typing import Self
 import numpy as np
 import torch
 import yaml
+from jaxtyping import Float
 from torch import Tensor
 
 from mpose3d.geometry.constants import constant, like, take
@@ -181,10 +182,9 @@ class JointLimits:
         beyond = torch.stack([(turn.abs() - half) * around, low - elevation, elevation - high]).amax(0)
         beyond = torch.where(direction.square().sum(-1) > 0.5, beyond, torch.inf)
         result = p_l.new_full(p_l.shape[:-1], -torch.inf)
-        result[..., self._joints] = beyond
-        for joint, twin in DETERMINED.items():
-            result[..., joint] = result[..., twin]
-        return result
+        result = result.index_copy(-1, constant(self._joints, p_l.device), beyond)
+        determined, twins = (constant(tuple(joints), p_l.device) for joints in (DETERMINED, DETERMINED.values()))
+        return result.index_copy(-1, determined, result.index_select(-1, twins))
 
     def _angles(self, direction: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Azimuth from the middle of the range, elevation (degrees) and sine of the elevation, of unit directions."""
@@ -214,8 +214,7 @@ class JointLimits:
         border = (like(self._axes, p_l) @ border[..., None]).squeeze(-1) * rows.norm(dim=-1, keepdim=True)
         rows = torch.where(outside[..., None], border, rows)
         clamped = p_l.index_copy(-2, constant(self._joints, p_l.device), rows)
-        twins, determined = tuple(DETERMINED.values()), constant(tuple(DETERMINED), p_l.device)
-        return clamped.index_copy(-2, determined, -take(clamped, twins))
+        return _with_determined(clamped)
 
     def inside(self, p_l: Tensor) -> Tensor:
         """Which joints of a local pose (..., 15, 3) keep their limits: bool (..., 15), by `excess`."""
@@ -234,16 +233,20 @@ class JointLimits:
         z = top + (bottom - top) * draw[1]
         around = (1 - z.square()).clamp(min=0).sqrt()
         spherical = torch.stack([around * azimuth.cos(), around * azimuth.sin(), z], dim=-1)
-        p_l = draw.new_zeros(n, len(SKELETON), 3)
-        p_l[:, self._joints] = (like(self._axes, draw) @ spherical[..., None]).squeeze(-1)
+        rows = (like(self._axes, draw) @ spherical[..., None]).squeeze(-1)
+        p_l = draw.new_zeros(n, len(SKELETON), 3).index_copy_(1, constant(self._joints, draw.device), rows)
         p_l[:, _NECK, 2] = 1
-        for joint, twin in DETERMINED.items():
-            p_l[:, joint] = -p_l[:, twin]
-        return p_l
+        return _with_determined(p_l)
 
     def coverage(self) -> dict[str, float]:
         """Fraction of its sphere that each joint may reach, for the joints of the table with two degrees of freedom."""
         return {name: joint_range.coverage for name, joint_range in self.ranges.items() if name != _CIRCLE}
+
+
+def _with_determined(p_l: Float[Tensor, "*n 15 3"]) -> Float[Tensor, "*n 15 3"]:
+    """Joints that are determined by their twins, opposite to them."""
+    determined = constant(tuple(DETERMINED), p_l.device)
+    return p_l.index_copy(-2, determined, -take(p_l, tuple(DETERMINED.values())))
 
 
 def _axes(joint_range: JointRange, side: float) -> Tensor:

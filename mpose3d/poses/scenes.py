@@ -17,9 +17,6 @@ from mpose3d.geometry.kinematics import canonical_to_local, euler_to_rotation, l
 from mpose3d.poses.artificial import PoseSource
 from mpose3d.skeleton import SKELETON
 
-# Each joint's twin on the right side, or itself.
-_RIGHT = tuple(min(pair) for pair in enumerate(SKELETON.mirror))
-
 
 class Scenes(NamedTuple):
     """People in camera space (mm), padded to the same number in every scene.
@@ -104,7 +101,7 @@ class SceneSampler:
         p_c = self.source.sample(scenes * most, generator).view(*shape, len(SKELETON), 3)
         if self.proportions > 0:
             bones = 1 + self.proportions * torch.randn(*shape, len(SKELETON), generator=generator, device=device)
-            bones = bones.clamp_min(0.5)[..., constant(_RIGHT, device)] * like(SKELETON.bone_lengths, p_c)
+            bones = bones.clamp_min(0.5)[..., constant(SKELETON.right, device)] * like(SKELETON.bone_lengths, p_c)
             p_c = local_to_canonical(canonical_to_local(p_c), bones)
         stature = 1 + self.stature * torch.randn(*shape, 1, 1, generator=generator, device=device)
         p_c = p_c * stature.clamp_min(0.5)

@@ -16,7 +16,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn import functional
 
-from mpose3d.geometry.constants import constant
+from mpose3d.geometry.constants import constant, like
 from mpose3d.geometry.precision import full_precision
 from mpose3d.skeleton import Layout
 
@@ -138,7 +138,7 @@ def _fields(
     # only the cells of a box around each limb are computed, a few per cent of all: n of them, one after the other
     with torch.no_grad():
         reach = 0.5 * (end - start).abs() + (width + 0.5 * edge)
-        size = reach.new_tensor([len(columns), len(rows)]).view(2, 1, 1, 1)
+        size = like((len(columns), len(rows)), reach).view(2, 1, 1, 1)
         corner = (middle - reach).ceil().clamp_min(0)
         box = torch.minimum((middle + reach).floor() + 1, size) - corner
         box = torch.where(seen, box.clamp_min(0), 0).long().flatten(1)
@@ -165,8 +165,8 @@ def _fields(
     distance = torch.addcmul(across.square(), beyond, beyond).clamp_min(1e-8).sqrt()
     weight = ((width - distance) / edge + 0.5).clamp(0, 1)
 
-    # each takes its share of a cell, so that what is left is to sum x and y over people; one piece of memory serves the
-    # weights first, and the fields then
+    # the fields are divided by the summed weight before they are added up; one buffer holds that sum first, and then
+    # the fields
     fields = weight.new_zeros(batch * len(first) * 2 * area).index_add_(0, cell, weight)
     share = strength * weight / fields.index_select(0, cell).clamp_min(1)
     fields = fields.zero_().index_add_(0, cell, share * ux).index_add_(0, cell + area, share * uy)
@@ -233,7 +233,7 @@ def parse(hmpaf: HMPAF, layout: Layout, stride: float = 8.0, threshold: float = 
     cells, scores = peaks(heatmaps, threshold, _MOST_PEAKS)
     joins = limb_integrals(pafs, cells, scores > 0, layout, _FIELD, _AGREEMENT)
     # a network that is unsure of a joint has low peaks beside the right one, with fields as good
-    first, second = (scores[:, list(end)] for end in zip(*layout.limbs, strict=True))
+    first, second = (scores[:, end] for end in constant(layout.limbs, scores.device).T)
     joins *= (first[..., None] * second[:, :, None]).sqrt()
     images = [
         _group(join, score, layout) for join, score in zip(joins.cpu().numpy(), scores.cpu().numpy(), strict=True)

@@ -142,17 +142,19 @@ class Stage(LightningModule):
         optimizer = torch.optim.AdamW(
             self.parameter_groups(), lr=self.learning_rate, weight_decay=self.weight_decay, foreach=True
         )
-        warmup = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / max(1, self.warmup)))
-        if not self.decay:
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": warmup, "interval": "step"}}
-        length = self.trainer.estimated_stepping_batches
-        if math.isinf(length):
+        length = self.trainer.estimated_stepping_batches if self.decay else math.inf
+        if self.decay and math.isinf(length):
             raise ValueError(
                 "the learning rate falls over the run, whose length is unknown: set max_steps, or decay: false"
             )
-        steps = max(1, int(length) - self.warmup)
-        cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-        schedule = torch.optim.lr_scheduler.SequentialLR(optimizer, [warmup, cosine], [self.warmup])
+        fall = max(1, length - self.warmup)
+
+        def factor(step: int) -> float:
+            """Linear over `warmup` steps, then half a cosine down to 0 at the end of the run."""
+            along = max(0, step - self.warmup) / fall
+            return min(1.0, (step + 1) / max(1, self.warmup)) * (1 + math.cos(math.pi * along)) / 2
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     # logging ---------------------------------------------------------------------------------------------------------

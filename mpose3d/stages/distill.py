@@ -17,8 +17,8 @@ class DistillStage(CrossModalStage):
     frozen: ClassVar[tuple[str, ...]] = ("teacher", "network.psi", "network.g")
 
     def frozen_networks(self) -> Iterable[nn.Module]:
-        network = self.network
-        return (*super().frozen_networks(), *([] if network.settings["shared"] else [network.h_prime]))
+        h_prime = self.network.h_prime
+        return (*super().frozen_networks(), *([] if h_prime is None else [h_prime]))
 
     def training_step(self, batch: Photographs, batch_idx: int) -> Tensor:
         v = self.teacher.encode(batch.image)

@@ -67,7 +67,8 @@ class LifterStage(Stage):
         self.freeze_networks()
 
     def training_step(self, batch: Scenes, batch_idx: int) -> Tensor:
-        joints, drawn = batch.joints[batch.valid], batch.drawn[batch.valid]
+        scene, person = batch.valid.nonzero(as_tuple=True)
+        joints, drawn, known = (part[scene, person] for part in (batch.joints, batch.drawn, batch.known))
         truth_px = self.camera.project(joints)
         joints_px, visible = self.noise(truth_px, drawn)
         low, high = self.focal_range
@@ -79,7 +80,7 @@ class LifterStage(Stage):
         p_c, rotation = canonicalize(joints)
         p_c = local_to_canonical(canonical_to_local(p_c))
         counted = enough_joints(visible)
-        known = counted[:, None] & batch.known[batch.valid]
+        known = counted[:, None] & known
         target, root = rotate(p_c, rotation), SKELETON.root
         relative = people.joints - people.joints[:, root, None]
         distance = (people.joints_px - truth_px).norm(dim=-1) / spread(truth_px)[1].clamp_min(1)[:, None]

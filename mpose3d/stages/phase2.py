@@ -22,7 +22,7 @@ class Phase2Stage(CrossModalStage):
 
     def frozen_networks(self) -> Iterable[nn.Module]:
         network = self.network
-        return (*super().frozen_networks(), *([] if network.settings["shared"] else [network.h.root]))
+        return (*super().frozen_networks(), *([] if network.h_prime is None else [network.h.root]))
 
     def training_step(self, batch: CrossModalBatch, batch_idx: int) -> Tensor:
         scenes, photographs = batch["scenes"], batch["photographs"]
