@@ -1,4 +1,4 @@
-"""Callbacks of the stages: weights that stand by themselves, pictures of what a stage sees, official scores."""
+"""Callbacks of the stages: averaged weights, files of weights, pictures of what a stage sees, official scores."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any, get_args
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.loggers import WandbLogger
+from torch import Tensor
 
 from mpose3d.data.mupots import MupotsDataModule
 from mpose3d.metrics.mupots import Mode, Mupots3D
@@ -23,8 +25,25 @@ from mpose3d.visualise.pictures import beside, hmpaf_picture, overlay, write_pic
 
 
 def _run_folder(trainer: Trainer) -> Path:
-    """To be called in every process at once: the first tells it to the others."""
+    """Collective, as `log_dir` is sent from the first process: to be called in every one of them at once."""
     return Path(trainer.log_dir or trainer.default_root_dir)
+
+
+class AveragedWeights(WeightAveraging):
+    """Exponential moving average of the weights, by which a run is validated and with which it ends.
+
+    Lightning's `EMAWeightAveraging` takes decay * average + (1 - decay) * current, which rounds a weight that never
+    changes a little further off at every step. Here such a weight stays as it is, bit for bit.
+
+    Args:
+        decay: share of the average that a step leaves.
+    """
+
+    def __init__(self, decay: float = 0.999) -> None:
+        def average(averaged: Tensor, current: Tensor, _count: Tensor | int) -> Tensor:
+            return torch.lerp(averaged, current, 1 - decay) if averaged.is_floating_point() else current
+
+        super().__init__(avg_fn=average)
 
 
 class NetworkFile(Callback):

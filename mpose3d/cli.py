@@ -10,7 +10,7 @@ from collections.abc import Callable
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import docstring_parser
 from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
@@ -160,11 +160,12 @@ def _command(function: Callable[..., int | None], positional: tuple[str, ...]) -
     command = ArgumentParser(description=inspect.getdoc(function).splitlines()[0], exit_on_error=False)
     parameters = inspect.signature(function).parameters
     texts = {text.arg_name: text.description for text in docstring_parser.parse(inspect.getdoc(function)).params}
+    kinds = get_type_hints(function)
     for name in positional:
-        kind = get_type_hints(function)[name]
+        kind = kinds[name]
         many = kind == list[str]
         command.add_argument(name, nargs="+" if many else None, type=str if many else kind, help=texts.get(name))
-    pairs = [name for name, p in parameters.items() if p.annotation.startswith("tuple[int, int]")]
+    pairs = [name for name, kind in kinds.items() if tuple[int, int] in (kind, *get_args(kind))]
     for name in pairs:
         default = parameters[name].default
         pair = list(default) if isinstance(default, tuple) else default  # the parser writes into it
@@ -180,7 +181,6 @@ def _train(args: list[str]) -> int:
     from lightning.pytorch.cli import LightningCLI, SaveConfigCallback
 
     # classes that are imported can be named in YAML by their short names
-    import mpose3d.averaging
     import mpose3d.callbacks
     import mpose3d.data.coco
     import mpose3d.data.cross_modal

@@ -17,7 +17,7 @@ from mpose3d.networks.fuse import fused
 from mpose3d.networks.photograph import PhotographNetwork
 from mpose3d.networks.teacher import Teacher
 from mpose3d.people import check_score, skeleton_json
-from mpose3d.representations.neural import ROOT_THRESHOLD
+from mpose3d.representations.neural import MAX_PEOPLE, ROOT_THRESHOLD
 
 FORMATS = {"onnx": export_onnx, "torchscript": export_torchscript, "pt2": export_pt2}
 
@@ -58,7 +58,7 @@ def export(
     teacher: Teacher | None = None,
     pathway: Literal["hmpaf", "image"] = "hmpaf",
     teacher_size: int | None = None,
-    max_people: int = 20,
+    max_people: int = MAX_PEOPLE,
     threshold: float = ROOT_THRESHOLD,
 ) -> int:
     """The whole network, photograph tensor to people tensors, as one file.

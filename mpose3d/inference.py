@@ -11,8 +11,8 @@ from typing import Literal
 from rich.progress import Progress
 
 from mpose3d import assets
-from mpose3d.data.images import is_video, open_source
-from mpose3d.data.letterbox import letterbox
+from mpose3d.data.images import Source, is_video, open_source
+from mpose3d.data.letterbox import Picture, letterbox
 from mpose3d.lifting import read_lifter
 from mpose3d.networks.backends import Backend, Precision, known_device
 from mpose3d.networks.cross_modal import CrossModalNetwork
@@ -23,7 +23,8 @@ from mpose3d.networks.pose_estimator import PoseEstimator2D
 from mpose3d.networks.teacher import MobilenetThin
 from mpose3d.people import check_focal_ratio, check_score, write_people
 from mpose3d.places import frames_in, output_places, spare_files, spare_teacher_people
-from mpose3d.readers import SEEN_REFINE, KeypointReader, MapReader
+from mpose3d.readers import SEEN_REFINE, KeypointReader, MapReader, PeopleReader
+from mpose3d.representations.neural import MAX_PEOPLE
 
 Pathway = Literal["image", "hmpaf", "keypoints"]
 
@@ -42,7 +43,7 @@ def infer(
     teacher: PoseEstimator2D | None = None,
     pathway: Pathway = "keypoints",
     teacher_size: int | None = None,
-    max_people: int = 20,
+    max_people: int = MAX_PEOPLE,
     threshold: float | None = None,
     turned: bool | None = None,
     scales: list[float] | None = None,
@@ -123,6 +124,7 @@ def infer(
     where = known_device(device)
     teacher, network = teacher.to(where), network.to(where)
     how = {"max_people": max_people, "threshold": threshold, "backend": backend, "precision": precision}
+    reader: PeopleReader
     if pathway == "keypoints":
         reader = KeypointReader(
             teacher,
@@ -136,6 +138,16 @@ def infer(
     else:
         reader = MapReader(teacher, network, pathway, teacher_size, **how)
 
+    def read(source: Source, number: int, picture: Picture, place: Path) -> None:
+        """Picture `number` of a source -> its people, written to `place`."""
+        image, box = letterbox(picture, reader.side)
+        people = reader.read(image, box, focal_ratio or picture.focal_ratio)
+        extra = {".teacher.json": json.dumps(reader.read_teacher(image, box))} if teacher_people else {}
+        video = is_video(source.path)
+        at = place / f"{number * video_step:06d}" if video else place
+        shown = picture if overlay else None, picture if page and not video else None
+        write_people(people, source.path.name, at, *shown, extra)
+
     failed, remarks = [], []
     with Progress() as progress:
         task = progress.add_task("pictures", total=len(places))
@@ -144,19 +156,9 @@ def infer(
                 source = open_source(path, video_step)
                 progress.update(task, total=progress.tasks[task].total + source.frames - 1)
                 for number, picture in enumerate(source.pictures()):
-                    image, box = letterbox(picture, reader.side)
-                    people = reader.read(image, box, focal_ratio or picture.focal_ratio)
-                    at = place / f"{number * video_step:06d}" if is_video(path) else place
-                    extra = {".teacher.json": json.dumps(reader.read_teacher(image, box))} if teacher_people else {}
-                    shown = picture if overlay else None, picture if page and not is_video(path) else None
-                    write_people(people, path.name, Path(out) / at, *shown, extra)
+                    read(source, number, picture, Path(out) / place)
                     progress.advance(task)
-                if number + 1 < source.frames:
-                    remarks.append(f"{path}: only {number + 1} of the {source.frames} frames that its header tells of")
-                if is_video(path):
-                    others = len(frames_in(Path(out) / place)) - (number + 1)
-                    if others:
-                        remarks.append(f"{Path(out) / place}: {others} frames of another run are there, too")
+                remarks += _remarks(source, number + 1, Path(out) / place)
             except (ValueError, OSError) as error:
                 failed.append(str(error) if path.name in str(error) else f"{path}: {error}")
                 progress.advance(task)
@@ -169,6 +171,17 @@ def infer(
     return 1 if failed else 0
 
 
+def _remarks(source: Source, read: int, place: Path) -> list[str]:
+    """What a user should know of a source of which so many frames were read and written to `place`."""
+    remarks = []
+    if read < source.frames:
+        remarks.append(f"{source.path}: only {read} of the {source.frames} frames that its header tells of")
+    others = len(frames_in(place)) - read if is_video(source.path) else 0
+    if others:
+        remarks.append(f"{place}: {others} frames of another run are there, too")
+    return remarks
+
+
 def read_network(pathway: Pathway, weights: str | None = None) -> CrossModalNetwork | KeypointLifter:
     """What reads people by `pathway`; `weights` are its file, by default those that ship."""
     if pathway == "image":
@@ -176,7 +189,9 @@ def read_network(pathway: Pathway, weights: str | None = None) -> CrossModalNetw
     return read_lifter("keypoints" if pathway == "keypoints" else "maps", weights)
 
 
-def default_teacher(pathway: Pathway, max_people: int = 20, scales: Sequence[float] = SCALES) -> PoseEstimator2D:
+def default_teacher(
+    pathway: Pathway, max_people: int = MAX_PEOPLE, scales: Sequence[float] = SCALES
+) -> PoseEstimator2D:
     """The 2D network where none is named: its weights are fetched on first use (`assets.teacher_file`)."""
     if pathway == "image":
         raise ValueError(
@@ -185,7 +200,7 @@ def default_teacher(pathway: Pathway, max_people: int = 20, scales: Sequence[flo
         )
     if pathway == "keypoints":
         # its places go by centres: with few of them, who is best by the joints might not be among them
-        return MoveNet(str(assets.teacher_file("movenet")), max(20, max_people), scales)
+        return MoveNet(str(assets.teacher_file("movenet")), max(MAX_PEOPLE, max_people), scales)
     return MobilenetThin(str(assets.teacher_file("mobilenet_thin")))
 
 

@@ -47,8 +47,8 @@ class PhotographPeople:
         joints_px: (P, 15, 2) pixels of the photograph.
         joints_mm: (P, 15, 3) camera space.
         root_px: (P, 2) pixels of the photograph.
-        score: (P,) how sure the root is, 0 to 1.
-        embedding: (P, 32) pose embeddings.
+        score: (P,) how sure the person is: of `infer` 0 to 1, of the root or of the 2D person; of `lift` as given.
+        embedding: (P, E) pose embeddings, of the width of the network's.
     """
 
     size: tuple[int, int]

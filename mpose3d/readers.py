@@ -24,7 +24,7 @@ from mpose3d.networks.pose_estimator import PoseEstimator2D
 from mpose3d.networks.teacher import Teacher
 from mpose3d.people import FORMAT, PhotographPeople, skeleton_json
 from mpose3d.representations.hmpaf import HMPAF, People2D, in_order
-from mpose3d.representations.neural import ROOT_THRESHOLD, Roots
+from mpose3d.representations.neural import MAX_PEOPLE, ROOT_THRESHOLD, Roots
 from mpose3d.skeleton import SKELETON
 
 #: steps of refinement of people whom a 2D network sees: more follow its errors (docs/results.md)
@@ -36,8 +36,8 @@ _MULTIPLE = 32
 # pixels of the bars that are read all the same: somebody whom the border cuts is missed right at the edge of the input
 _MARGIN = 32
 
-# people are upright more often than not: who is seen in a picture that was turned counts a little less against somebody
-# in the same place, and has to be surer to count at all, since patterns of any kind look like somebody from one side
+# People seen in a turned picture: their totals against somebody in the same place, and their scores, are multiplied by
+# these. People are upright more often than not, and patterns of any kind look like somebody from one side.
 _UPRIGHT_FIRST, _SURER = 0.9, 0.65
 
 
@@ -154,7 +154,7 @@ class MapReader(PeopleReader):
         network: CrossModalNetwork,
         pathway: Literal["image", "hmpaf"] = "hmpaf",
         teacher_size: int | None = None,
-        max_people: int = 20,
+        max_people: int = MAX_PEOPLE,
         threshold: float | None = None,
         backend: Backend = "eager",
         precision: Precision = "float32",
@@ -194,7 +194,7 @@ class KeypointReader(PeopleReader):
         teacher: PoseEstimator2D,
         network: KeypointLifter,
         teacher_size: int | None = None,
-        max_people: int = 20,
+        max_people: int = MAX_PEOPLE,
         threshold: float | None = None,
         turned: bool = False,
         refine: int = SEEN_REFINE,

@@ -17,8 +17,7 @@ from mpose3d.data.rendered import RenderedWorld
 from mpose3d.data.scenes import SyntheticPoses, SyntheticScenes
 from mpose3d.networks.cross_modal import CrossModalNetwork
 from mpose3d.networks.keypoint_lifter import KeypointLifter
-from mpose3d.networks.teacher import LightweightOpenPose, OpenPose
-from mpose3d.networks.teacher.base import Teacher
+from mpose3d.networks.teacher import LightweightOpenPose, OpenPose, Teacher
 from mpose3d.sample import CrossModalBatch, LabelledPhotographs, Photographs
 from mpose3d.stages import AAEStage, DistillStage, LifterStage, Phase1Stage, Phase2Stage, TeacherStage
 from mpose3d.stages.base import Stage

@@ -12,7 +12,7 @@ from mpose3d.networks.autoencoder import DirectPose, PriorNetwork
 from mpose3d.networks.latent_encoder import LatentEncoder
 from mpose3d.networks.neural_head import NeuralHead
 from mpose3d.representations.hmpaf import HMPAF, draw, select_supplied
-from mpose3d.representations.neural import ROOT_THRESHOLD, NeuralRepresentation, People, Roots
+from mpose3d.representations.neural import MAX_PEOPLE, ROOT_THRESHOLD, NeuralRepresentation, People, Roots
 from mpose3d.skeleton import find_layout
 
 
@@ -139,7 +139,11 @@ class CrossModalNetwork(PriorNetwork):
         return self.h if self.h_prime is None else self.h_prime
 
     def forward(
-        self, v: Float[Tensor, "b v h w"], max_people: int = 20, threshold: float = ROOT_THRESHOLD, of_g: bool = False
+        self,
+        v: Float[Tensor, "b v h w"],
+        max_people: int = MAX_PEOPLE,
+        threshold: float = ROOT_THRESHOLD,
+        of_g: bool = False,
     ) -> Detection:
         """V, from E or (`of_g`) from G -> people at the roots that H finds; only root cells are decoded."""
         grid = self.h_of_g(v) if of_g else self.h(v)

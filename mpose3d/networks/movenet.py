@@ -16,6 +16,7 @@ from mpose3d.networks.pose_estimator import PoseEstimator2D
 from mpose3d.networks.tensorflow import pad_stride_2
 from mpose3d.networks.weights import by_layer, load_weights, read_weights
 from mpose3d.representations.hmpaf import People2D, in_order
+from mpose3d.representations.neural import MAX_PEOPLE
 from mpose3d.skeleton import COCO_17
 
 # MobileNet v2 at one and a half times its width: channels out, stride of the first block, blocks
@@ -83,7 +84,9 @@ class MoveNet(PoseEstimator2D):
     threshold = 0.15
     upright_only = False
 
-    def __init__(self, weights: str | None = None, max_people: int = 20, scales: Sequence[float] = (1.0,)) -> None:
+    def __init__(
+        self, weights: str | None = None, max_people: int = MAX_PEOPLE, scales: Sequence[float] = (1.0,)
+    ) -> None:
         super().__init__()
         if max_people < 1:
             raise ValueError(f"MoveNet needs a place for somebody: {max_people} people are none")

@@ -48,7 +48,7 @@ class NeuralHead(nn.Module):
     """H (and H' of the source): v (b, `in_channels`, `size`, `size`) -> s on a grid of half the size, and its roots.
 
     v -> two strided convolutions -> a bottleneck of a quarter of the size (7x7x128 at `size` 28) with the channel-wise
-    fully connected layer -> deconvolution, joined by a skip connection at half the size -> tanh.
+    fully connected layer added to what it reads -> deconvolution, joined by a skip connection at half the size -> tanh.
 
     The root map and sub-cell offset stand beside s for teachers whose layout has no pelvis heatmap (COCO). They are
     trained on what the network reads: on D_syn, where the roots are known, and by the people that the teacher sees.

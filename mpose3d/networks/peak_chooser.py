@@ -12,17 +12,14 @@ from torch.nn import functional
 from mpose3d.geometry.constants import constant
 from mpose3d.geometry.extent import spread
 from mpose3d.networks.saved import StandaloneNetwork
-from mpose3d.representations.hmpaf import HMPAF, People2D, limb_integrals, peaks
+from mpose3d.representations.hmpaf import HMPAF, LEAST_FIELD, MOST_PEAKS, People2D, limb_integrals, peaks
 from mpose3d.skeleton import find_layout
 
-# of peaks that may be a joint: least height, and of a limb between two of them least field and how much of it agrees;
-# no more than what `parse` asks for, since the network weighs them
-_HEIGHT = 0.1
-_FIELD = 0.05
-_AGREEMENT = 0.6
+# of peaks that may be a joint the least height, and of a limb between two of them the part that agrees: no more than
+# what `parse` asks for, since the network weighs them
+_HEIGHT, _AGREEMENT = 0.1, 0.6
 
-# most peaks of a joint in an image, and sizes of a person beyond which a peak is somebody else's
-_MOST = 32
+# sizes of a person beyond which a peak is somebody else's
 _REACH = 4.0
 
 _HEADS = 4
@@ -158,8 +155,8 @@ class PeakChooser(StandaloneNetwork):
         Returns:
             places (n, J, K, 2) px, heights (n, J, K), taken (n, J, K) as 0 or 1, and line integrals (n, L, K, K).
         """
-        cells, heights = peaks(maps.heatmaps, _HEIGHT, _MOST)
-        joins = limb_integrals(maps.pafs, cells, heights > 0, self.layout, _FIELD, _AGREEMENT)
+        cells, heights = peaks(maps.heatmaps, _HEIGHT, MOST_PEAKS)
+        joins = limb_integrals(maps.pafs, cells, heights > 0, self.layout, LEAST_FIELD, _AGREEMENT)
         short = max(0, self.peaks - cells.shape[2])
         places = functional.pad((cells + 0.5) * stride - 0.5, (0, 0, 0, short))[image]
         heights, joins = functional.pad(heights, (0, short))[image], functional.pad(joins, (0, short, 0, short))[image]

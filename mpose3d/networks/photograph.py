@@ -11,7 +11,7 @@ from torch.nn import functional
 from mpose3d.networks.cross_modal import CrossModalNetwork, Detection
 from mpose3d.networks.teacher import Teacher
 from mpose3d.representations.hmpaf import HMPAF
-from mpose3d.representations.neural import ROOT_THRESHOLD
+from mpose3d.representations.neural import MAX_PEOPLE, ROOT_THRESHOLD
 
 
 class PhotographNetwork(nn.Module):
@@ -38,7 +38,7 @@ class PhotographNetwork(nn.Module):
         teacher: Teacher,
         network: CrossModalNetwork,
         pathway: Literal["image", "hmpaf"],
-        max_people: int = 20,
+        max_people: int = MAX_PEOPLE,
         threshold: float = ROOT_THRESHOLD,
         side: int | None = None,
     ) -> None:

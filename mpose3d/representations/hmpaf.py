@@ -26,12 +26,15 @@ _ENLARGED = 2
 # places on the line between two peaks at which the field is read
 _SAMPLES = 10
 
-# what `parse` takes for a limb: least component of the field along it, and the least part of the places that agree
-_FIELD, _AGREEMENT = 0.05, 0.8
+#: least component of the field along a limb
+LEAST_FIELD = 0.05
+# least part of the places along a limb where `parse` wants that
+_AGREEMENT = 0.8
 
-# whom `parse` takes for a person: fewest joints, and their least mean height; and the most peaks of one joint
+# whom `parse` takes for a person: fewest joints, and their least mean height
 _FEWEST_JOINTS, _LEAST_HEIGHT = 4, 0.2
-_MOST_PEAKS = 32
+#: most peaks of one joint in an image
+MOST_PEAKS = 32
 
 
 class HMPAF(NamedTuple):
@@ -230,8 +233,8 @@ def parse(hmpaf: HMPAF, layout: Layout, stride: float = 8.0, threshold: float = 
         raise ValueError("heatmaps or part-affinity fields hold NaN or infinity")
 
     # maps -> peaks of each joint -> score of each pair of peaks that a limb could join -> people
-    cells, scores = peaks(heatmaps, threshold, _MOST_PEAKS)
-    joins = limb_integrals(pafs, cells, scores > 0, layout, _FIELD, _AGREEMENT)
+    cells, scores = peaks(heatmaps, threshold, MOST_PEAKS)
+    joins = limb_integrals(pafs, cells, scores > 0, layout, LEAST_FIELD, _AGREEMENT)
     # a network that is unsure of a joint has low peaks beside the right one, with fields as good
     first, second = (scores[:, end] for end in constant(layout.limbs, scores.device).T)
     joins *= (first[..., None] * second[:, :, None]).sqrt()

@@ -29,6 +29,9 @@ from mpose3d.skeleton import SKELETON
 #: least probability of a root at which somebody is taken to be there
 ROOT_THRESHOLD = 0.3
 
+#: most people in an image, unless more are asked for
+MAX_PEOPLE = 20
+
 
 class NeuralGrid(NamedTuple):
     """What H reads out of v: s itself, and where the roots are.

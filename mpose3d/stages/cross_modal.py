@@ -15,10 +15,10 @@ from mpose3d.geometry.kinematics import canonicalize, rotate
 from mpose3d.geometry.precision import full_precision
 from mpose3d.metrics.functional import mpjpe, pmpjpe
 from mpose3d.networks.cross_modal import CrossModalNetwork, Detection
-from mpose3d.networks.teacher.base import Teacher
+from mpose3d.networks.teacher import Teacher
 from mpose3d.poses.scenes import Scenes
 from mpose3d.representations.hmpaf import HMPAF, select_supplied
-from mpose3d.representations.neural import NeuralGrid, Roots
+from mpose3d.representations.neural import MAX_PEOPLE, NeuralGrid, Roots
 from mpose3d.sample import AnnotatedPhotographs, CrossModalBatch, Photographs, PicturedScenes
 from mpose3d.skeleton import SKELETON
 from mpose3d.stages.base import Stage
@@ -290,7 +290,7 @@ def scene_errors(network: CrossModalNetwork, grid: NeuralGrid, scenes: Scenes) -
     root_px = representation.project(scenes.joints)[..., SKELETON.root, :]
     people = representation.decode(grid, Roots(root_px, scenes.valid.float(), scenes.valid), network.psi)
     predicted, truth = people.joints[scenes.valid], scenes.joints[scenes.valid]
-    found = representation.find_roots(grid, max_people=20, threshold=_SURE_ROOT)
+    found = representation.find_roots(grid, max_people=MAX_PEOPLE, threshold=_SURE_ROOT)
     apart = torch.cdist(root_px, found.px).masked_fill(~found.valid[:, None], torch.inf).amin(-1)
     return {
         "mpjpe": mpjpe(predicted, truth, root=SKELETON.root),

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from mpose3d import losses
-from mpose3d.networks.teacher.base import Teacher
+from mpose3d.networks.teacher import Teacher
 from mpose3d.representations.hmpaf import HMPAF, draw
 from mpose3d.sample import LabelledPhotographs
 from mpose3d.stages.base import Stage

@@ -343,7 +343,7 @@ def test_what_parse_is_asked_for(monkeypatch):
     assert found(_LEAST_HEIGHT=0.1) == [True, True, True, False, True]
     assert found(_LEAST_HEIGHT=0.1, threshold=0.2) == [True, False, True, False, True]
     assert found(_FEWEST_JOINTS=5) == [False, False, True, False, True]
-    assert found(_FIELD=0.999) == [False] * 5
+    assert found(LEAST_FIELD=0.999) == [False] * 5
     monkeypatch.setattr(hmpaf, "_ENLARGED", 1)
     exact = parse(maps, MPOSE3D)
     off = (exact.points[0, 0] - points[0, 2])[exact.visible[0, 0]]

@@ -10,8 +10,7 @@ import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from mpose3d.averaging import AveragedWeights
-from mpose3d.callbacks import NetworkFile, Pictures
+from mpose3d.callbacks import AveragedWeights, NetworkFile, Pictures
 from mpose3d.data.cross_modal import CrossModalData
 from mpose3d.data.images import ImageFolderDataModule
 from mpose3d.data.rendered import RenderedWorld
