@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mpose3d.files import whole_or_none
+from mpose3d.files import spare_inputs, whole_or_none
 from mpose3d.inference import default_size, default_teacher, read_network
 from mpose3d.networks.export import export_onnx, export_pt2, export_torchscript
 from mpose3d.networks.fuse import fused
@@ -80,6 +80,7 @@ def export(
     if (named := _SUFFIXES.get(path.suffix.lower(), format)) != format:
         raise ValueError(f"--out {out} is the name of a file of {named}, --format is {format}: change one of them")
     check_score(threshold)
+    spare_inputs(path, weights)
     network = read_network(pathway, weights)
     if max_people > (cells := network.representation.grid**2):
         raise ValueError(f"--max_people {max_people} is more than the {cells} cells in which the network finds people")

@@ -28,6 +28,13 @@ def whole_or_none(path: str | Path) -> Iterator[Path]:
         _remove(unfinished)
 
 
+def spare_inputs(out: str | Path, *inputs: str | Path | None) -> None:
+    """Raises ValueError where the file to be written is one of those that are read."""
+    for given in inputs:
+        if given is not None and Path(out).is_file() and Path(given).is_file() and Path(out).samefile(given):
+            raise ValueError(f"--out {out} is {given}, which is read and would be written over: name another file")
+
+
 @contextmanager
 def reading(path: str | Path, what: str) -> Iterator[None]:
     """Whatever goes wrong with the content of a file is told as "PATH: not WHAT (why)".

@@ -18,7 +18,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from mpose3d import assets
 from mpose3d.data.keypoints import PictureKeypoints, read_keypoints, with_sizes
-from mpose3d.files import whole_or_none
+from mpose3d.data.mupots import size_by_name
+from mpose3d.files import spare_inputs, whole_or_none
 from mpose3d.geometry.camera import FOCAL_RATIO, Camera
 from mpose3d.geometry.extent import bounding_box
 from mpose3d.networks.backends import known_device
@@ -200,8 +201,7 @@ def lift(
         raise ValueError(f"--out {out}: expected FILE.npz, or a folder for a JSON of each picture")
     if place.is_file() and place.suffix.lower() != ".npz":
         raise ValueError(f"--out {out} is a file, a JSON of each picture is written to a folder")
-    if place.is_file() and Path(keypoints).is_file() and place.samefile(keypoints):
-        raise ValueError(f"--out {out} is the file of 2D people, which would be written over: name another")
+    spare_inputs(place, keypoints, weights, images)
     check_focal_ratio(focal_ratio)
     if not 0 <= threshold < math.inf:
         raise ValueError(f"--threshold is the least confidence of a joint, 0 or more, not {threshold}")
@@ -228,6 +228,13 @@ def lift(
     else:
         place.mkdir(parents=True, exist_ok=True)  # of no picture, too
     print(f"{lifted} of {people} people in {len(pictures)} pictures lifted, written to {out}")
+    if to_npz and (other := [p for p in pictures if size_by_name(p.name) not in (None, p.size)]):
+        width, height = other[0].size
+        print(
+            f"{len(other)} pictures named as MuPoTS-3D's are not of its size, the first {other[0].name} with {width} x "
+            f"{height}: an npz does not tell, so `evaluate mupots` needs --out FOLDER",
+            file=sys.stderr,
+        )
     for picture in given:
         for p in (~enough_joints(picture.visible)).nonzero().flatten().tolist():
             joints = f"{int(count_joints(picture.visible[p]))} of {FEWEST_JOINTS}"

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.utilities import rank_zero_only
 
-from mpose3d.files import whole_or_none
+from mpose3d.files import reading, whole_or_none
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -33,6 +34,11 @@ class WholeCheckpoints(TorchCheckpointIO):
             return
         with whole_or_none(path) as unfinished:
             super().save_checkpoint(checkpoint, unfinished, storage_options)
+
+    def load_checkpoint(self, path: str | Path, *args: Any, **options: Any) -> dict[str, Any]:
+        """Raises FileNotFoundError or ValueError, one line that names the file."""
+        with nullcontext() if "://" in str(path) else reading(path, "a whole checkpoint"):
+            return super().load_checkpoint(path, *args, **options)
 
 
 class Requeue(Callback):

@@ -107,6 +107,8 @@ def test_what_does_not_fit_is_refused_and_nothing_written(made, tmp_path):
         export(out=str(tmp_path / "new" / "a.pt2"))
     with pytest.raises(ValueError, match="--max_people 5000 is more than the 64 cells"):
         export(out=str(tmp_path / "new" / "a.pt2"), format="pt2", weights=str(path), max_people=5000)
+    with pytest.raises(ValueError, match="which is read and would be written over"):
+        export(out=str(path), format="pt2", weights=str(path))
     with pytest.raises(ValueError, match="--threshold is the least score of a person"):
         export(out=str(tmp_path / "new" / "a.pt2"), format="pt2", weights=str(path), threshold=float("nan"))
     assert not list(tmp_path.iterdir())

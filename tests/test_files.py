@@ -8,7 +8,7 @@ import random
 import numpy as np
 import pytest
 
-from mpose3d.files import open_npz, reading, whole_or_none
+from mpose3d.files import open_npz, reading, spare_inputs, whole_or_none
 
 
 def test_a_file_takes_its_place_at_the_end(tmp_path):
@@ -18,6 +18,17 @@ def test_a_file_takes_its_place_at_the_end(tmp_path):
         unfinished.write_text("new")
         assert not path.exists()
     assert path.read_text() == "new" and list(path.parent.iterdir()) == [path]
+
+
+def test_what_is_read_is_not_written_over(tmp_path):
+    path, other = tmp_path / "a.npz", tmp_path / "b.npz"
+    spare_inputs(path, path, None, other)  # neither is there
+    path.write_text("mine")
+    other.symlink_to(path)
+    spare_inputs(tmp_path / "c.npz", path, other)
+    for given in (path, other, tmp_path / "." / "a.npz"):
+        with pytest.raises(ValueError, match=r"--out .*a\.npz is .*, which is read and would be written over"):
+            spare_inputs(path, None, given)
 
 
 def test_what_was_there_stays_when_writing_fails(tmp_path):

@@ -240,6 +240,14 @@ class TestCommand:
         with np.load(tmp_path / "out.npz") as content:
             np.testing.assert_allclose(content["a/px"], expected.numpy(), atol=0.01)
 
+    def test_pictures_of_mupots_of_another_size_are_told_of_in_an_npz(self, lifter, tmp_path: Path, capsys):
+        path = save(tmp_path / "k.npz", {"TS1_img_000000/px": people(1).numpy(), "a/px": people(1).numpy()})
+        weights = ["--weights", str(tmp_path / "lifter.safetensors"), "--size", "640", "480"]
+        for out, told in (("out.npz", "1 pictures named as MuPoTS-3D's are not of its size"), ("out", "")):
+            assert main(["lift", str(path), "--out", str(tmp_path / out), *weights]) == 0
+            error = capsys.readouterr().err
+            assert (told in error) if told else not error.strip()
+
     def test_weights_of_another_network_are_refused(self, lifter, network, tmp_path: Path, capsys):
         path = save(tmp_path / "k.npz", {"a/px": people(1).numpy()})
         flags = ["lift", str(path), "--size", "640", "480", "--out", str(tmp_path / "out.npz"), "--weights"]

@@ -122,6 +122,17 @@ def test_a_checkpoint_is_replaced_whole(tmp_path, monkeypatch):
     assert torch.load(path, weights_only=True) == {"step": 2} and [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
 
 
+def test_a_broken_checkpoint_is_told_in_one_line(tmp_path):
+    plugin, path = WholeCheckpoints(), tmp_path / "last.ckpt"
+    plugin.save_checkpoint({"step": 1}, path)
+    for content in (path.read_bytes()[:-100], b"", b"{}"):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"last\.ckpt: not a whole checkpoint \(.+\)$"):
+            plugin.load_checkpoint(path)
+    with pytest.raises(FileNotFoundError, match=r"no\.ckpt: no such file; expected a whole checkpoint"):
+        plugin.load_checkpoint(tmp_path / "no.ckpt")
+
+
 def test_a_log_is_continued_where_the_run_is(tmp_path):
     def log(*steps: int, keep: int | None = None, last: dict | None = None, **extra: float) -> list[tuple[str, str]]:
         logger = RunLog(str(tmp_path))

@@ -15,15 +15,18 @@ _ROOT_ORDER = ["TX", "TY", "TZ", "RX", "RY", "RZ"]
 def read_amc(path: Path) -> dict[str, np.ndarray]:
     """Position (T, 3) in mm of the far end of every bone by name, and of the "root".
 
-    The skeleton is `<subject>.asf` beside the motion `<subject>_<trial>.amc`.
+    The skeleton is `<subject>.asf` beside the motion `<subject>_<trial>.amc`, whose trial may have underscores too.
 
     Raises:
         FileNotFoundError: no skeleton beside the motion.
         ValueError: a malformed skeleton or motion.
     """
-    skeleton = path.with_name((path.stem.rpartition("_")[0] or path.stem) + ".asf")
-    if not skeleton.is_file():
-        raise FileNotFoundError(f"{path}: its skeleton {skeleton.name} is not beside it")
+    words = path.stem.split("_")
+    subjects = ["_".join(words[:n]) for n in range(len(words) - 1, 0, -1)] or words
+    skeletons = [path.with_name(f"{subject}.asf") for subject in subjects]
+    skeleton = next((file for file in skeletons if file.is_file()), None)
+    if skeleton is None:
+        raise FileNotFoundError(f"{path}: its skeleton {skeletons[0].name} is not beside it")
     with reading(skeleton, "an Acclaim skeleton"):
         bones, parents, unit = _read_asf(skeleton)
     with reading(path, "a motion of its skeleton, truncated?"):

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.data import DataLoader, Dataset
 
-from mpose3d.data.letterbox import letterbox, read_picture, to_tensor
+from mpose3d.data.letterbox import letterbox, read_picture, same_proportions, to_tensor
 from mpose3d.sample import AnnotatedPhotographs
 from mpose3d.skeleton import Layout
 
@@ -65,7 +65,7 @@ class AnnotatedFrames(Dataset[AnnotatedPhotographs], ABC, Generic[S]):
         at, frame = self.frames[index]
         path = self._pictures[at][frame]
         square, box = letterbox(read_picture(path), self.image_size)
-        reduction = self.reduction(at, box.size, path)
+        reduction = self._reduction(at, box.size, path)
         points, joints, valid = self.people(at, frame)
         absent = self.most_people - len(valid)
         # official picture -> picture on disk -> square, pixel centres at integers
@@ -84,9 +84,20 @@ class AnnotatedFrames(Dataset[AnnotatedPhotographs], ABC, Generic[S]):
     def people(self, at: int, frame: int) -> tuple[Float[Tensor, "p J 2"], Float[Tensor, "p J 3"], Bool[Tensor, " p"]]:
         """Joints of sequence `at` in pixels of the official picture and in camera space (mm), and who counts."""
 
-    def reduction(self, at: int, size: tuple[int, int], path: Path) -> Float[Tensor, 2]:
-        """Pixels of the picture on disk, of `size`, per pixel of the official one, across and down."""
-        return torch.ones(2)
+    @abstractmethod
+    def official_size(self, at: int) -> tuple[int, int]:
+        """(width, height) of the pictures that sequence `at` was annotated on."""
+
+    def _reduction(self, at: int, size: tuple[int, int], path: Path) -> Float[Tensor, 2]:
+        """Pixels of the picture on disk, of `size`, per pixel of the official one, across and down.
+
+        Raises ValueError for a picture of other proportions than the official one.
+        """
+        official = self.official_size(at)
+        if not same_proportions(size, official):
+            shown = " x ".join(map(str, official))
+            raise ValueError(f"{path}: {size[0]} x {size[1]} is not a smaller copy of the official {shown} picture")
+        return torch.tensor(size) / torch.tensor(official)
 
 
 class AnnotatedDataModule(LightningDataModule):

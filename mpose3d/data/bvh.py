@@ -27,7 +27,8 @@ def read_bvh(path: Path) -> dict[str, np.ndarray]:
     """Positions (T, 3) of every joint by name, in the file's own unit and axes; an end site is called "<parent>_end".
 
     An end site at offset 0 was not measured. It is given the offset of its joint, so that the limb goes on in the same
-    direction and the top of the head is not its base.
+    direction and the top of the head is not its base. For the same reason a head that has joints but no end site (eyes,
+    a jaw) gets "<head>_beyond", at the offset of the head.
 
     Raises:
         FileNotFoundError: no such file.
@@ -85,7 +86,13 @@ def _hierarchy(tokens: list[str]) -> list[BvhJoint]:
             raise ValueError(f"unexpected {word!r}")
     if open_joints or not joints:
         raise ValueError("unbalanced braces")
-    return joints
+    names, with_joints = {joint.name for joint in joints}, {joint.parent for joint in joints}
+    beyond = [
+        BvhJoint(f"{joint.name}_beyond", i, joint.offset, ())
+        for i, joint in enumerate(joints)
+        if joint.name.lower().endswith("head") and i in with_joints and f"{joint.name}_end" not in names
+    ]
+    return joints + beyond
 
 
 def _positions(joints: list[BvhJoint], values: np.ndarray) -> dict[str, np.ndarray]:

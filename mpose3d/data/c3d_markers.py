@@ -24,6 +24,13 @@ _HEAD = ("FHD", "BHD")
 # front and back of the pelvis, as Plug-in Gait and as the CMU recordings call them
 _PELVIS = (("ASI", "PSI"), ("FWT", "BWT"))
 _MM = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
+_NEEDED = {
+    side + name
+    for choices in (*_MARKERS.values(), _HEAD, *_PELVIS)
+    for choice in choices
+    for name in choice.split()
+    for side in "RL"
+}
 
 
 def read_c3d(path: Path) -> dict[str, np.ndarray]:
@@ -44,19 +51,27 @@ def read_c3d(path: Path) -> dict[str, np.ndarray]:
     with reading(path, "a readable C3D file"), open(path, "rb") as handle, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about force plates, which nobody asked for
         reader = c3d.Reader(handle)
-        labels = [_plain(label) for label in reader.point_labels]
+        labels = [label.strip("\0 ") for label in reader.point_labels]
         unit = reader.get("POINT:UNITS")
-        unit = unit.string_value.strip().lower() if unit is not None else "none stated"
+        unit = unit.string_value.strip("\0 ").lower() if unit is not None else "none stated"
         # (T, markers, 5): x, y, z, residual (negative where hidden), cameras
         frames = np.stack([points for _, points, _ in reader.read_frames()])
-    subjects = sorted({label.strip().partition(":")[0] for label in reader.point_labels if ":" in label})
-    if len(subjects) > 1:
-        raise ValueError(f"{path}: markers of several subjects ({', '.join(subjects)}): give each a file of its own")
+        if len(frames) != reader.frame_count:
+            raise ValueError(f"{reader.frame_count} frames announced, {len(frames)} found: truncated?")
     if unit not in _MM:
         raise ValueError(f"{path}: unit of points {unit!r}, expected {', '.join(_MM)}")
     frames[..., :3] *= _MM[unit]
-    positions = np.where(frames[..., 3:4] >= 0, frames[..., :3], np.nan)
-    markers = {label: positions[:, i] for i, label in enumerate(labels)}
+    # some programs write hidden markers as zeros, with no residual
+    shown = (frames[..., 3:4] >= 0) & (frames[..., :3] != 0).any(-1, keepdims=True)
+    positions = np.where(shown, frames[..., :3], np.nan)
+    markers: dict[str, np.ndarray] = {}
+    # a file may have more labels than points
+    for label, points in zip(labels, positions.swapaxes(0, 1), strict=False):
+        name = _plain(label)
+        if name in markers and name in _NEEDED:
+            alike = [label for label in labels if _plain(label) == name]
+            raise ValueError(f"{path}: markers of several subjects ({', '.join(alike)}): give each a file of its own")
+        markers[name] = points
     return _joints(markers, path)
 
 

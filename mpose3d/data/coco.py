@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from mpose3d.data.augmentation import Augmentation
 from mpose3d.data.coco_json import read_annotations
 from mpose3d.data.epochs import StreamLoader
-from mpose3d.data.letterbox import letterbox, read_picture, to_tensor
+from mpose3d.data.letterbox import letterbox, read_picture, same_proportions, to_tensor
 from mpose3d.sample import LabelledPhotographs
 from mpose3d.skeleton import COCO_17, Layout, find_layout
 
@@ -28,6 +28,7 @@ class CocoImage:
 
     Args:
         path: the file.
+        size: (width, height) of the photograph that was annotated.
         keypoints: (P, 17, 2) of the people that have keypoints, largest first; joints of `COCO_17`.
         labelled: (P, 17) whether the keypoint was annotated, hidden ones included.
         boxes: (P, 4) x, y, width, height of the same people.
@@ -35,6 +36,7 @@ class CocoImage:
     """
 
     path: Path
+    size: tuple[int, int]
     keypoints: np.ndarray
     labelled: np.ndarray
     boxes: np.ndarray
@@ -50,7 +52,7 @@ def read_images(annotations: Path | str, images: Path | str) -> list[CocoImage]:
     """
     annotations, images = Path(annotations), Path(images)
     content = read_annotations(annotations)
-    files = {entry["id"]: entry["file_name"] for entry in content["images"]}
+    entries = {entry["id"]: entry for entry in content["images"]}
     people: dict[int, list[dict]] = defaultdict(list)
     for person in content["annotations"]:
         people[person["image_id"]].append(person)
@@ -58,24 +60,28 @@ def read_images(annotations: Path | str, images: Path | str) -> list[CocoImage]:
 
     if not images.is_dir():
         raise FileNotFoundError(f"{images}: no such folder of COCO images")
-    present = {path.name for path in images.iterdir()}
-    missing = [files[i] for i in labelled if files[i] not in present]
+    missing = [entries[i]["file_name"] for i in labelled if not (images / entries[i]["file_name"]).is_file()]
     if missing:
         raise FileNotFoundError(
             f"{images}: {len(missing)} of {len(labelled)} images of {annotations.name} are missing, first {missing[0]}"
         )
-    return [_image(images / files[i], labelled[i]) for i in files if i in labelled]
+    return [
+        _image(images / entry["file_name"], (entry["width"], entry["height"]), labelled[i])
+        for i, entry in entries.items()
+        if i in labelled
+    ]
 
 
 def _has_keypoints(person: dict) -> bool:
     return not person["iscrowd"] and person["num_keypoints"] > 0
 
 
-def _image(path: Path, people: list[dict]) -> CocoImage:
+def _image(path: Path, size: tuple[int, int], people: list[dict]) -> CocoImage:
     drawn = sorted(filter(_has_keypoints, people), key=lambda person: -person["bbox"][2] * person["bbox"][3])
     keypoints = np.array([person["keypoints"] for person in drawn], dtype=np.float64).reshape(-1, len(COCO_17), 3)
     return CocoImage(
         path,
+        size,
         keypoints[..., :2],
         keypoints[..., 2] > 0,
         np.array([person["bbox"] for person in drawn]).reshape(-1, 4),
@@ -128,7 +134,12 @@ class CocoDataset(Dataset[LabelledPhotographs]):
             square, box = letterbox(picture, self.image_size)
             matrix, mirrored = box.matrix, False
 
-        # photograph -> square -> the teacher's joints
+        if not same_proportions(picture.size, sample.size):
+            (width, height), annotated = picture.size, " x ".join(map(str, sample.size))
+            raise ValueError(f"{sample.path}: {width} x {height}, no copy of the {annotated} that was annotated")
+        # photograph as annotated -> photograph -> square -> the teacher's joints
+        ratio = np.divide(picture.size, sample.size)
+        matrix = np.column_stack([matrix[:, :2] * ratio, matrix[:, 2] + matrix[:, :2] @ (ratio - 1) / 2])
         shown, left_out = sample.boxes[: self.most_people], sample.boxes[self.most_people :]
         points = sample.keypoints[: self.most_people] @ matrix[:, :2].T + matrix[:, 2]
         visible = sample.labelled[: self.most_people]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mpose3d.files import reading
@@ -25,7 +26,9 @@ def read_annotations(path: Path | str) -> dict:
     path = Path(path)
     with reading(path, "COCO keypoints JSON"):
         content = json.loads(path.read_text())
-        images, _ = _ids(content["images"]), _ids(content["categories"])
+        images = _ids(content["images"], "images")
+        _ids(content["categories"], "categories")
+        _ids(content["annotations"], "annotations")
         for image in content["images"]:
             what = f"image {image['id']}"
             _needs(image, _IMAGE, what)
@@ -53,7 +56,7 @@ def read_results(path: Path | str, annotations: dict) -> list[dict]:
         ValueError: not such a file, an image that the annotations lack, another number of keypoints, NaN.
     """
     path = Path(path)
-    images, categories = _ids(annotations["images"]), _ids(annotations["categories"])
+    images, categories = (_ids(annotations[what], what) for what in ("images", "categories"))
     with reading(path, "COCO results"):
         people = json.loads(path.read_text())
         if not isinstance(people, list):
@@ -75,8 +78,13 @@ def read_results(path: Path | str, annotations: dict) -> list[dict]:
     return people
 
 
-def _ids(entries: Iterable[dict]) -> set[int]:
-    return {entry["id"] for entry in entries}
+def _ids(entries: Sequence[dict], what: str) -> set[int]:
+    """Raises ValueError for an id that two entries have, as files that were put together may."""
+    count = Counter(entry["id"] for entry in entries)
+    twice = [number for number, times in count.items() if times > 1]
+    if twice:
+        raise ValueError(f"{len(twice)} {what} have the id of another, the first {twice[0]}")
+    return set(count)
 
 
 def _needs(entry: dict, fields: set[str], what: str) -> None:

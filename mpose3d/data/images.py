@@ -108,12 +108,17 @@ def find_photographs(folders: Sequence[Path | str], video_step: int = 1) -> tupl
 
 
 def open_source(path: Path, video_step: int = 1) -> Source:
-    """An image or a video, of which only the header is read. Raises ValueError where that is none."""
+    """An image or a video, of which only the header is read, if that tells how many frames there are.
+
+    Raises ValueError where it is neither.
+    """
     if is_video(path):
         if video_step < 1:
             raise ValueError(f"{path}: video_step is at least 1, not {video_step}")
         with _opened(path) as video:
             frames = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
+            if frames < 1:  # what a browser records does not tell
+                frames = sum(1 for _ in iter(video.grab, False))
         if frames < 1:
             raise ValueError(f"{path}: not a readable video")
         return Source(path, -(-frames // video_step), video_step)

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mpose3d.data.letterbox import IMAGE_SUFFIXES
-from mpose3d.data.mupots import official_size
+from mpose3d.data.mupots import size_by_name
 from mpose3d.files import open_npz, reading
 from mpose3d.skeleton import COCO_17, MIDPOINTS, MUPOTS_17, SKELETON, Layout, find_layout
 
@@ -58,7 +58,7 @@ def read_keypoints(path: Path | str, layout: str | None = None, threshold: float
     - npz with NAME/px (P, J, 2|3), the third number being the confidence; other keys are left alone.
 
     A joint is missing where its confidence is 0 or below `threshold`, where a number of it is not finite, and at
-    exactly (0, 0), which is how all of these formats write an absent joint.
+    exactly (0, 0), which is how all of these formats write an absent joint, or (-1, -1), as some detectors do.
 
     Args:
         path: file or folder.
@@ -124,14 +124,13 @@ def with_sizes(
         sized = [picture._replace(name=name, size=size) for picture, name, size in found]
         _check_names(sized, images)
     else:
-        sequences = [re.fullmatch(r"(TS\d+)_img_\d+", picture.name) for picture in pictures]
-        if not all(sequences):
-            unknown = next(picture.name for picture, match in zip(pictures, sequences, strict=True) if not match)
+        sized = [picture._replace(size=size_by_name(picture.name)) for picture in pictures]
+        unknown = next((picture.name for picture in sized if picture.size is None), None)
+        if unknown is not None:
             raise ValueError(
                 f"the size of picture {unknown!r} is not known: give --size WIDTH HEIGHT for all, or --images FILE, "
                 "a COCO JSON of the images"
             )
-        sized = [p._replace(size=official_size(match[1])) for p, match in zip(pictures, sequences, strict=True)]
     _check_pixels(sized)
     return sized
 
@@ -182,6 +181,8 @@ def _read_images(path: Path) -> tuple[_Images, _Images]:
             raise ValueError(f"{path}: two images of one file name, {given}")
         if min(size) <= 0:
             raise ValueError(f"{path}: an image of no size, {given}")
+        if number in by_id:
+            raise ValueError(f"{path}: two images of one id, {number}")
         name = given if bare[Path(given).name] > 1 else Path(given).name
         by_id[number] = by_name[given] = by_name[name] = (name, size)
     return by_id, by_name
@@ -267,7 +268,8 @@ def _picture(
     numbers = torch.from_numpy(array)
     points = numbers[..., :2]
     confidence = numbers[..., 2] if array.shape[2] == 3 else torch.ones_like(points[..., 0])
-    seen = numbers.isfinite().all(-1) & (points != 0).any(-1) & (confidence > 0) & (confidence >= threshold)
+    there = numbers.isfinite().all(-1) & (points != 0).any(-1) & (points != -1).any(-1)
+    seen = there & (confidence > 0) & (confidence >= threshold)
     px, visible = of.to_skeleton(points, seen, estimate=True)
     for middle, sides in MIDPOINTS.items():
         known = ~visible[:, middle] & visible[:, sides].all(-1)

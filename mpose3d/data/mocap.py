@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from os.path import commonprefix
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,8 @@ from mpose3d.data.bvh import read_bvh
 from mpose3d.data.c3d_markers import read_c3d
 from mpose3d.data.smpl import smpl_joints
 from mpose3d.files import files_below, open_npz
-from mpose3d.skeleton import MPOSE3D, SKELETON, SMPL_24, find_layout
+from mpose3d.geometry.precision import normalize
+from mpose3d.skeleton import MPOSE3D, SKELETON, SMPL_24, Layout, find_layout
 
 SUFFIXES = (".npz", ".bvh", ".c3d", ".amc")
 
@@ -28,12 +31,21 @@ _BVH_NAMES = (
     "*upperleg *lowerleg *foot *upperarm *lowerarm *hand",  # Unity, Blender
     "*hip *knee *ankle *shoulder *elbow *wrist",  # Biovision, SMPL
     "*thigh *shin *foot *shldr *forearm *hand",  # Poser, DAZ
+    "*thigh *shin *foot *upperarm *forearm *hand",  # Blender's Rigify
+    "*thigh *shin *foot *arm *forearm *hand",  # Rokoko
     "*thigh *calf *foot *upperarm *forearm *hand",  # 3ds Max Biped
     "*thigh *calf *foot *upperarm *lowerarm *hand",  # Unreal
 )
-_BVH_HEAD_TOPS = ("headtopend", "headend", "headtop", "headnub", "head")
+_BVH_HEAD_TOPS = (
+    "headtopend", "headend", "headtop", "headnub", "headtip", "headleaf", "head1", "headbeyond", "head", "spine006end",
+)  # fmt: skip
 _ASF_NAMES = "*hipjoint *femur *tibia *clavicle *humerus *radius"  # far ends of the bones
 _PARTS = ("hip", "knee", "ankle", "shoulder", "elbow", "wrist")
+
+# mm: no layout has its pelvis further from the middle of the hips, and another joint in its place is twice as far
+_PELVIS_AT_HIPS = 150
+# mm: over clips of real motion the knees are 20 or more before the middle of hip and ankle
+_KNEES_BACKWARD = -10
 
 
 def find_motion_capture(path: Path | str) -> list[Path]:
@@ -93,11 +105,13 @@ def read_motion_capture(
             if suffix == ".c3d":
                 poses = poses[poses.isfinite().all(dim=-1).all(dim=-1)]
             _check(poses, f"{file} ({name})")
-            if name in clips and name != prefix:
-                name = f"{prefix}/{name}"
+            if name in clips:
+                name = f"{prefix}{file.suffix}" if name == prefix else f"{prefix}/{name}"
             if name in clips:
                 raise ValueError(f"{file}: a second clip named {name!r}; rename one of the two files")
             clips[name] = poses
+    if not clips:
+        raise ValueError(f"{path}: shapes of bodies and no motion")
     return clips
 
 
@@ -145,6 +159,8 @@ def _read_npz(file: Path, prefix: str, layout_name: str, body_models: Path | str
         keys = set(archive.files)
         if {"poses", "trans"} <= keys:
             return {prefix: _amass(archive, Path(body_models) if body_models else None)}
+        if "betas" in keys and "poses" not in keys:
+            return {}  # the shape of a body, which AMASS has beside its motions
         whole = "joints" if "joints" in keys else None  # the one array that is the whole file
         if whole is None and "poses" in keys and archive["poses"].shape[1:] == (len(SKELETON), 3):
             whole, layout_name = "poses", MPOSE3D.name
@@ -158,6 +174,7 @@ def _read_npz(file: Path, prefix: str, layout_name: str, body_models: Path | str
             raise ValueError(
                 f"{file}: {key!r} has shape {array.shape}, expected (T, {len(layout)}, 3) of the layout {layout_name!r}"
             )
+        _check_hips(array, layout, f"{file}: {key!r}")
         poses, visible = layout.to_skeleton(torch.from_numpy(array.astype(np.float32)))
         if not visible.all():
             lacking = ", ".join(SKELETON.names[j] for j in (~visible.all(dim=0)).nonzero().flatten())
@@ -179,7 +196,9 @@ def _amass(archive: Mapping[str, np.ndarray], body_models: Path | None) -> Tenso
 
 def _limbs(positions: Mapping[str, np.ndarray], conventions: tuple[str, ...], file: Path) -> dict[str, np.ndarray]:
     """The limb joints and the top of the head, found by the first naming convention that fits."""
-    plain = {_plain(name): points for name, points in positions.items()}
+    plain: dict[str, list[str]] = defaultdict(list)
+    for short, name in zip(_plain(positions), positions, strict=True):
+        plain[short].append(name)
     for convention in conventions:
         parts = convention.split()
         for right, left in (("right", "left"), ("r", "l")):
@@ -191,17 +210,25 @@ def _limbs(positions: Mapping[str, np.ndarray], conventions: tuple[str, ...], fi
                 }
                 head_top = next((name for name in _BVH_HEAD_TOPS if name in plain), None)
                 if head_top and all(name in plain for name in names.values()):
-                    return {joint: plain[name] for joint, name in (names | {"head_top": head_top}).items()}
+                    chosen = {joint: plain[name] for joint, name in (names | {"head_top": head_top}).items()}
+                    for joint, originals in chosen.items():
+                        if len(originals) > 1:
+                            raise ValueError(f"{file}: {joint} is {' or '.join(originals)}: give each person a file")
+                    return {joint: positions[original] for joint, (original,) in chosen.items()}
     raise ValueError(
         f"{file}: no known joint names among {', '.join(positions)}; "
         "convert it to an npz of joint positions (T, J, 3) in mm (docs/data.md)"
     )
 
 
-def _plain(name: str) -> str:
-    """ "mixamorig:LeftUpLeg", "Bip01 L Thigh" -> "leftupleg", "lthigh"."""
-    plain = re.sub(r"[^a-z0-9]", "", name.rpartition(":")[2].lower())
-    return re.sub(r"^(mixamorig\d*|bip\d+)", "", plain)
+def _plain(names: Iterable[str]) -> list[str]:
+    """ "mixamorig:LeftUpLeg", "Bip01 L Thigh" -> "leftupleg", "lthigh", without what all of them begin with."""
+    names = [re.split(r"[:|]", name)[-1].lower() for name in names]
+    if all(re.search(r"\.\d{3}(_end)?$", name) for name in names):  # of a second armature in Blender
+        names = [re.sub(r"\.\d{3}(?=(_end)?$)", "", name) for name in names]
+    names = [re.sub(r"[^a-z0-9]", "", name) for name in names]
+    shared = len(commonprefix(names)) if len(names) > 1 else 0  # noqa: RUF071 - letter by letter, as is wanted
+    return [re.sub(r"^(mixamorig\d*|bip\d+)", "", name[shared:]) for name in names]
 
 
 def _body(points: Mapping[str, np.ndarray]) -> Tensor:
@@ -224,6 +251,26 @@ def _scaled_to_skeleton(poses: Tensor, file: Path) -> Tensor:
     return poses * (sum(SKELETON.bone_lengths[j] for j in SKELETON.indices("r_knee", "r_ankle")) / length)
 
 
+def _check_hips(array: np.ndarray, layout: Layout, what: str) -> None:
+    """Raises ValueError where the joints are of another layout: the pelvis is far from the hips."""
+    if {"pelvis", "r_hip", "l_hip"} <= set(layout.names):
+        pelvis, right, left = (array[:, layout.index(name)] for name in ("pelvis", "r_hip", "l_hip"))
+        apart = np.linalg.norm(pelvis - (right + left) / 2, axis=-1)
+        if np.nanmean(apart) > _PELVIS_AT_HIPS:
+            raise ValueError(
+                f"{what} has the pelvis {np.nanmean(apart):.0f} mm from the middle of the hips: its joints are not "
+                f"those of {layout.name!r}, name their layout"
+            )
+
+
+def _knees_forward(poses: Tensor) -> float:
+    """How far knees lie before the middle of hip and ankle, in the mean: mm, negative in a mirror."""
+    hip, knee, ankle = (poses[:, SKELETON.indices(f"r_{joint}", f"l_{joint}")] for joint in ("hip", "knee", "ankle"))
+    up = poses[:, SKELETON.index("neck")] - poses[:, SKELETON.root]
+    forward = normalize(torch.linalg.cross(up, hip[:, 0] - hip[:, 1]))
+    return float(((knee - (hip + ankle) / 2) * forward[:, None]).sum(-1).mean())
+
+
 def _check(poses: Tensor, what: str) -> None:
     if len(poses) == 0:
         raise ValueError(f"{what}: no frame with every joint")
@@ -233,3 +280,8 @@ def _check(poses: Tensor, what: str) -> None:
     # from a small child to a giant: anything else is another unit
     if not 300 < length < 1500:
         raise ValueError(f"{what}: legs of {length:.3g} mm, expected 300 to 1500: are the positions in mm?")
+    if _knees_forward(poses) < _KNEES_BACKWARD:
+        raise ValueError(
+            f"{what}: knees that bend the wrong way: left and right are exchanged, or the axes are left-handed, as "
+            "Unity's and Unreal's (negate one of them)"
+        )

@@ -15,7 +15,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mpose3d.data.annotated import AnnotatedDataModule, AnnotatedFrames, choose
-from mpose3d.data.letterbox import same_proportions
 from mpose3d.files import reading
 from mpose3d.skeleton import MUPOTS_17
 
@@ -160,14 +159,8 @@ class MupotsFrames(AnnotatedFrames[MupotsSequence]):
         sequence = self.sequences[at]
         return sequence.annot2[frame], sequence.univ_annot3[frame], sequence.valid[frame]
 
-    def reduction(self, at: int, size: tuple[int, int], path: Path) -> Tensor:
-        """Raises ValueError for a picture of other proportions than the official one."""
-        name = self.sequences[at].name
-        official = official_size(name)
-        if not same_proportions(size, official):
-            shown = " x ".join(map(str, official))
-            raise ValueError(f"{path}: {size[0]} x {size[1]} is not a smaller copy of the official {shown} picture")
-        return torch.tensor(size) / torch.tensor(official)
+    def official_size(self, at: int) -> tuple[int, int]:
+        return official_size(self.sequences[at].name)
 
 
 def find_pictures(folder: Path | str) -> dict[int, Path]:
@@ -179,6 +172,12 @@ def find_pictures(folder: Path | str) -> dict[int, Path]:
 def official_size(sequence: str) -> tuple[int, int]:
     """(width, height) of the official pictures of a sequence: TS1-5 come from another camera than TS6-20."""
     return (2048, 2048) if int(sequence.removeprefix("TS")) <= 5 else (1920, 1080)
+
+
+def size_by_name(picture: str) -> tuple[int, int] | None:
+    """`official_size` of a picture called TSn_img_NNNNNN; None of any other name."""
+    match = re.fullmatch(r"(TS\d+)_img_\d+", picture)
+    return official_size(match[1]) if match else None
 
 
 class MupotsDataModule(AnnotatedDataModule):

@@ -177,6 +177,11 @@ class ThreeDPWFrames(AnnotatedFrames[ThreeDPWSequence]):
         sequence, joints = self.sequences[at], self._joints[at][frame]
         return sequence.to_image(joints), joints, sequence.campose_valid[frame]
 
+    def official_size(self, at: int) -> tuple[int, int]:
+        """By the camera, whose centre is that of the picture."""
+        width, height = 2 * self.sequences[at].cam_intrinsics[:2, 2]
+        return round(float(width)), round(float(height))
+
 
 class ThreeDPWDataModule(AnnotatedDataModule):
     """3DPW in its official layout (docs/data.md), for test and predict.

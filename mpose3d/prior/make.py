@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mpose3d.data.mocap import SPLIT_SEED, split_clips
 from mpose3d.data.scenes import SyntheticPoses
+from mpose3d.files import spare_inputs
 from mpose3d.poses.artificial import ArtificialPoses
 from mpose3d.poses.occupancy import PoseOccupancy
 from mpose3d.prior.poses import BATCH, batched, decode, load, read, write_poses
@@ -74,6 +75,7 @@ def sample_poses(
         "max_penetration": max_penetration,
     }  # fmt: skip
     given = {name: value for name, value in options.items() if value is not None}
+    spare_inputs(out, weights, motion_capture, limits, occupancy)
     if unread := [f"--{name}" for name in given if name not in _READ[source]]:
         raise ValueError(f"--source {source} does not read {', '.join(unread)}: leave out what has no effect")
     if source == "embedding":
@@ -127,6 +129,7 @@ def fit_occupancy(
             learns from all.
         seed: of the artificial poses that are measured on.
     """
+    spare_inputs(out, motion_capture)
     train, rest = split_clips(read(motion_capture, layout, body_models), held_out, split_seed)
     table = PoseOccupancy.fit(torch.cat(list(train.values())), bins, upper_radius, lower_radius, least)
     table.save(out)

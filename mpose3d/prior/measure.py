@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mpose3d.data.mocap import SPLIT_SEED
+from mpose3d.files import spare_inputs
 from mpose3d.geometry.kinematics import canonical_to_local, local_to_canonical
 from mpose3d.losses import cycle_embedding
 from mpose3d.metrics.distributions import precision_recall, two_sample_accuracy
@@ -46,6 +47,7 @@ def reconstruct_poses(
         layout, body_models: see `read_motion_capture`.
         held_out, split_seed: take only the recordings that training with this fraction and seed holds out.
     """
+    spare_inputs(out, file, weights)
     poses = torch.cat(list(read(file, layout, body_models, held_out, split_seed).values()))
     decoded = reconstruct(load(weights), poses)
     write_poses(out, len(decoded), [decoded])

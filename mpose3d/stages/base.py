@@ -132,6 +132,10 @@ class Stage(LightningModule):
         for what, names in (("lacks", needed.keys() - given.keys()), ("also has", given.keys() - needed.keys())):
             if names:
                 raise ValueError(f"{path} {what} {min(names)!r} ({len(names)} tensors): it is of another network")
+        for name, wanted in needed.items():
+            if given[name].shape != wanted.shape:
+                theirs, ours = tuple(given[name].shape), tuple(wanted.shape)
+                raise ValueError(f"{path} has {name} of shape {theirs}, here it is {ours}: it is of another network")
 
     # optimiser -------------------------------------------------------------------------------------------------------
 

@@ -41,6 +41,30 @@ def test_points_in_the_square(coco_root: Path) -> None:
     assert sample.visible.sum(dim=1).tolist() == [16, 16, 0, 0]
 
 
+def test_pictures_of_another_size_than_was_annotated(coco_root: Path) -> None:
+    path = read_images(coco_root / _ANNOTATIONS, coco_root / "train2017")[1].path
+    whole, picture = dataset(coco_root)[1], cv2.imread(str(path))
+    cv2.imwrite(str(path), cv2.resize(picture, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST))
+    twice = dataset(coco_root)[1]
+    torch.testing.assert_close(twice.points, whole.points, atol=1e-3, rtol=0)
+    assert torch.equal(twice.visible, whole.visible) and torch.equal(twice.counted, whole.counted)
+    cv2.imwrite(str(path), cv2.rotate(picture, cv2.ROTATE_90_CLOCKWISE))
+    with pytest.raises(ValueError, match=rf"{path.name}: 48 x 64, no copy of the 64 x 48 that was annotated"):
+        dataset(coco_root)[1]
+
+
+def test_images_in_folders_of_their_own(coco_root: Path) -> None:
+    annotations, pictures = coco_root / _ANNOTATIONS, coco_root / "train2017"
+    (pictures / "cam1").mkdir()
+    content = json.loads(annotations.read_text())
+    for image in content["images"]:
+        if (file := pictures / image["file_name"]).is_file():
+            file.rename(pictures / "cam1" / image["file_name"])
+        image["file_name"] = f"cam1/{image['file_name']}"
+    annotations.write_text(json.dumps(content))
+    assert all(image.path.is_file() for image in read_images(annotations, pictures))
+
+
 def test_layouts_of_teachers() -> None:
     points = torch.arange(34.0).reshape(1, 17, 2)
     visible = torch.ones(1, 17, dtype=torch.bool)

@@ -56,6 +56,8 @@ def _changed(entries: str, change: dict) -> dict:
         (_changed("annotations", {"keypoints": [math.nan] * 51}), "annotation 7 holds what is no finite number"),
         (_changed("annotations", {"num_keypoints": "17"}), "annotation 7 holds what is no finite number"),
         (_changed("images", {"height": "48"}), "image 1 holds what is no finite number"),
+        (_changed("images", {"id": 2}), "1 images have the id of another, the first 2"),
+        (_changed("annotations", {"id": 8}), "1 annotations have the id of another, the first 8"),
     ],
 )
 def test_other_annotations(tmp_path: Path, content: object, message: str) -> None:

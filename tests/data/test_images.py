@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from lightning import LightningModule, Trainer
 
+from mpose3d.data import images
 from mpose3d.data.augmentation import Augmentation, compose
 from mpose3d.data.images import ImageFolderDataModule, PhotographDataset, Source, find_photographs, open_source
 from mpose3d.sample import Photographs
@@ -55,6 +59,25 @@ def test_frames_of_a_video(images_root: Path) -> None:
     assert len(in_turn) == 3
     with pytest.raises(ValueError, match=r"walk\.avi: video_step is at least 1, not 0"):
         open_source(images_root / "walk.avi", 0)
+
+
+def test_a_video_that_does_not_tell_its_length(images_root: Path, monkeypatch) -> None:
+    class Untold:
+        """As what a browser records."""
+
+        def __init__(self, video: cv2.VideoCapture) -> None:
+            self.grab, self.get, self.retrieve = video.grab, lambda _: -9.2e16, video.retrieve
+
+    opened = images._opened
+
+    @contextmanager
+    def untold(path: Path) -> Iterator[Untold]:
+        with opened(path) as video:
+            yield Untold(video)
+
+    monkeypatch.setattr(images, "_opened", untold)
+    source = open_source(images_root / "walk.avi", 2)
+    assert source.frames == 3 and len(list(source.pictures())) == 3
 
 
 def test_a_video_may_be_shorter_than_its_header_says(images_root: Path) -> None:

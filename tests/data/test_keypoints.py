@@ -144,7 +144,8 @@ class TestMissingJoints:
         return read_keypoints(tmp_path / "k.npz", "mpose3d", threshold)[0]
 
     @pytest.mark.parametrize(
-        "mark", [[np.nan, 5, 1], [5, np.inf, 1], [0, 0, 1], [5, 5, 0], [5, 5, np.nan], [5, 5, np.inf], [5, 5, -1]]
+        "mark",
+        [[np.nan, 5, 1], [5, np.inf, 1], [0, 0, 1], [-1, -1, 1], [5, 5, 0], [5, 5, np.nan], [5, 5, np.inf], [5, 5, -1]],
     )
     def test_marks(self, tmp_path: Path, mark: list[float]) -> None:
         array = in_layout(bodies(1), MPOSE3D)

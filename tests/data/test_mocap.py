@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,12 @@ import torch
 from mpose3d.data.bvh import read_bvh
 from mpose3d.data.mocap import read_motion_capture, split_clips
 from mpose3d.geometry.kinematics import canonicalize
-from mpose3d.skeleton import MUPOTS_17, SKELETON
+from mpose3d.skeleton import MUPOTS_17, SKELETON, find_layout
 from tests.data.official_layouts import JOINTS_15, STANDING, standing, write_bvh, write_mocap, write_smpl_model
 
+_BVH_LIMBS = [side + part for side in ("Left", "Right") for part in ("UpLeg", "Leg", "Foot", "Arm", "ForeArm", "Hand")]
+_BVH_NAMES = ("Hips", "Spine", "Head", *_BVH_LIMBS)
+_ROKOKO = {"UpLeg": "Thigh", "Leg": "Shin"}
 _SHORTS = {"shoulder": "SHO", "elbow": "ELB", "wrist": "WRI", "knee": "KNE", "ankle": "ANK"}
 
 
@@ -34,8 +38,24 @@ def leg_length(poses: torch.Tensor) -> float:
             for part, biped in {"UpLeg": "Thigh", "Leg": "Calf", "Arm": "UpperArm", "ForeArm": "Forearm"}.items()
         }
         | {f"{side}{end}": f"Bip01 {side[0]} {end}" for side in ("Left", "Right") for end in ("Foot", "Hand")},
+        {
+            f"{side}{part}": f"{rigify}.{side[0]}"
+            for side in ("Left", "Right")
+            for part, rigify in {
+                "UpLeg": "thigh",
+                "Leg": "shin",
+                "Foot": "foot",
+                "Arm": "upper_arm",
+                "ForeArm": "forearm",
+                "Hand": "hand",
+            }.items()
+        }
+        | {"Head": "spine.006"},
+        {f"{side}{part}": f"{side}{rokoko}" for side in ("Left", "Right") for part, rokoko in _ROKOKO.items()},
+        {name: f"Character1_{name}" for name in _BVH_NAMES},
+        {name: f"{name}.001" for name in _BVH_NAMES},
     ],
-    ids=["motionbuilder", "mixamo", "biped"],
+    ids=["motionbuilder", "mixamo", "biped", "rigify", "rokoko", "all with a prefix", "all with a number"],
 )
 def test_bvh_gives_the_standing_body(tmp_path: Path, names: dict[str, str]) -> None:
     poses = read_motion_capture(write_bvh(tmp_path / "a.bvh", frames=3, names=names))["a"]
@@ -60,6 +80,18 @@ def test_an_end_site_that_nobody_measured_goes_on_as_its_joint_came(tmp_path: Pa
     at = read_bvh(path)
     np.testing.assert_allclose(at["Head_end"] - at["Head"], at["Head"] - at["Spine"], atol=1e-9)
     assert (np.linalg.norm(at["Head_end"] - at["Head"], axis=-1) > 10).all()
+
+
+def test_the_top_of_a_head_with_eyes_goes_on_as_the_head_came(tmp_path: Path) -> None:
+    path = write_bvh(tmp_path / "a.bvh", frames=3)
+    text = path.read_text()
+    end = re.search(r"JOINT Head\n.*?(End Site\n{\nOFFSET [^\n]+\n})", text, re.DOTALL)[1]
+    eye = "JOINT LeftEye\n{\nOFFSET 3 3 6\nCHANNELS 0\nEnd Site\n{\nOFFSET 0 0 1\n}\n}"
+    path.write_text(text.replace(end, eye))
+    at = read_bvh(path)
+    np.testing.assert_allclose(at["Head_beyond"] - at["Head"], at["Head"] - at["Spine"], atol=1e-9)
+    head = read_motion_capture(path)["a"][:, SKELETON.index("head_top")].numpy()
+    assert np.corrcoef(head.ravel(), at["Head_beyond"].ravel())[0, 1] > 1 - 1e-9  # but for the unit
 
 
 def test_npz_of_mupots_joints(tmp_path: Path) -> None:
@@ -127,6 +159,35 @@ def test_c3d_hips_from_pelvis_markers(tmp_path: Path) -> None:
     assert hip == pytest.approx([0.33 * 240 + 7.3, 1000 - (0.30 * 240 + 10.9), 80 - (0.24 * 160 + 9.9)], abs=0.2)
 
 
+def test_c3d_of_other_programs(tmp_path: Path) -> None:
+    """More labels than points, a unit that ends in a NUL, zeros in place of hidden markers, an end that is missing."""
+    c3d = pytest.importorskip("c3d")
+    body = {name: STANDING[name] for name in JOINTS_15}
+    shorts = _SHORTS | {"hip": "HJC"}
+    markers = {f"{n[0].upper()}{shorts[n[2:]]}": body[n] for n in body if n[2:] in shorts}
+    markers |= {name: body["head_top"] for name in ("LFHD", "RFHD", "LBHD", "RBHD")}
+    path = tmp_path / "a.c3d"
+    write_c3d(c3d, path, markers)
+    expected = read_motion_capture(path)["a"]
+    write_c3d(c3d, path, markers, unit="mm\0", more_labels=["BALL"])
+    assert torch.equal(read_motion_capture(path)["a"], expected)
+    write_c3d(c3d, path, markers | {"LKNE": (0, 0, 0)})
+    with pytest.raises(ValueError, match=r"a\.c3d \(a\): no frame with every joint"):
+        read_motion_capture(path)
+    for prefix in ("Bert:", "Bert_"):
+        write_c3d(c3d, path, markers | {f"{prefix}LKNE": (1, 1, 1), f"{prefix}BALL": (2, 2, 2)})
+        with pytest.raises(ValueError, match=rf"a\.c3d: markers of several subjects \(LKNE, {prefix}LKNE\)"):
+            read_motion_capture(path)
+    write_c3d(c3d, path, markers | {"Ball:B1": (1, 1, 1)})
+    assert torch.equal(read_motion_capture(path)["a"], expected)  # a thing is nobody
+    write_c3d(c3d, path, markers, frames=40)
+    path.write_bytes(path.read_bytes()[:-2048])
+    with pytest.raises(
+        ValueError, match=r"a\.c3d: not a readable C3D file \(40 frames announced, \d+ found: truncated"
+    ):
+        read_motion_capture(path)
+
+
 def test_c3d_without_needed_markers(tmp_path: Path) -> None:
     c3d = pytest.importorskip("c3d")
     write_c3d(c3d, tmp_path / "a.c3d", {"LKNE": (0, 0, 0), "BALL": (1, 1, 1)})
@@ -134,12 +195,20 @@ def test_c3d_without_needed_markers(tmp_path: Path) -> None:
         read_motion_capture(tmp_path / "a.c3d")
 
 
-def write_c3d(c3d, path: Path, markers: dict, hidden: tuple[int, str] | None = None) -> None:
+def write_c3d(
+    c3d,
+    path: Path,
+    markers: dict,
+    hidden: tuple[int, str] | None = None,
+    unit: str = "mm",
+    more_labels: Sequence[str] = (),
+    frames: int = 4,
+) -> None:
     writer = c3d.Writer(point_rate=100.0, point_scale=-1.0)
     labels = list(markers)
-    writer.set_point_labels(labels)
-    writer.point_group.add_str("UNITS", "unit", "mm", 2)
-    for frame in range(4):
+    writer.set_point_labels([*labels, *more_labels])
+    writer.point_group.add_str("UNITS", "unit", unit, len(unit))
+    for frame in range(frames):
         points = np.zeros((len(labels), 5), dtype=np.float32)
         points[:, :3] = [markers[label] for label in labels]
         if hidden is not None and frame == hidden[0]:
@@ -216,6 +285,9 @@ def test_bvh_of_two_people_and_of_other_channels(tmp_path: Path) -> None:
         path.write_text(text.replace(old, new))
         with pytest.raises(ValueError, match=rf"a\.bvh: not a readable BVH file \({message}"):
             read_motion_capture(path)
+    path.write_text(text.replace("JOINT Spine", "JOINT Bert:LeftHand"))
+    with pytest.raises(ValueError, match=r"a\.bvh: l_wrist is Bert:LeftHand or LeftHand: give each person a file"):
+        read_motion_capture(path)
 
 
 @pytest.mark.parametrize(
@@ -262,6 +334,51 @@ def test_wrong_numbers(tmp_path: Path, change, message: str) -> None:
     np.savez(tmp_path / "a.npz", joints=change(standing(2)))
     with pytest.raises(ValueError, match=message):
         read_motion_capture(tmp_path / "a.npz", layout="mpose3d")
+
+
+def _with_knees_forward(poses: np.ndarray, by: float = 80.0) -> np.ndarray:
+    hip, knee = (SKELETON.indices(f"r_{joint}", f"l_{joint}") for joint in ("hip", "knee"))
+    up = poses[:, SKELETON.index("neck")] - poses[:, SKELETON.root]
+    forward = np.cross(up, poses[:, hip[0]] - poses[:, hip[1]])
+    poses = poses.copy()
+    poses[:, knee] += by * (forward / np.linalg.norm(forward, axis=-1, keepdims=True))[:, None]
+    return poses
+
+
+def test_motion_in_a_mirror_is_refused(tmp_path: Path) -> None:
+    poses = _with_knees_forward(standing(2))
+    np.savez(tmp_path / "a.npz", joints=poses)
+    read_motion_capture(tmp_path / "a.npz", layout="mpose3d")
+    for wrong in (poses * (1, 1, -1), poses[:, list(SKELETON.mirror)]):
+        np.savez(tmp_path / "a.npz", joints=wrong)
+        with pytest.raises(
+            ValueError, match=r"a\.npz \(a\): knees that bend the wrong way: left and right are exchanged"
+        ):
+            read_motion_capture(tmp_path / "a.npz", layout="mpose3d")
+
+
+def test_joints_of_another_layout_of_as_many_are_refused(tmp_path: Path) -> None:
+    poses, _ = find_layout("h36m17").from_skeleton(torch.tensor(standing(2)))
+    np.savez(tmp_path / "a.npz", joints=poses.numpy())
+    read_motion_capture(tmp_path / "a.npz", layout="h36m17")
+    with pytest.raises(
+        ValueError, match=r"a\.npz: 'joints' has the pelvis \d+ mm from the middle of the hips: its joints"
+    ):
+        read_motion_capture(tmp_path / "a.npz")
+
+
+def test_shapes_of_bodies_are_no_motion(tmp_path: Path) -> None:
+    np.savez(tmp_path / "shape.npz", betas=np.zeros(16), gender="male")
+    with pytest.raises(ValueError, match="shapes of bodies and no motion"):
+        read_motion_capture(tmp_path)
+    np.savez(tmp_path / "a.npz", poses=standing(2))
+    assert list(read_motion_capture(tmp_path)) == ["a"]
+
+
+def test_two_formats_of_one_name(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", joints=standing(2))
+    write_bvh(tmp_path / "a.bvh")
+    assert set(read_motion_capture(tmp_path, layout="mpose3d")) == {"a", "a.npz"}
 
 
 def test_an_npz_of_another_byte_order_and_one_of_nothing(tmp_path: Path) -> None:

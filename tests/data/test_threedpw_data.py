@@ -6,6 +6,7 @@ import pickle
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -127,6 +128,20 @@ def test_batches(threedpw_root: Path) -> None:
     sequence, frame = data.dataset.locate(3)
     assert (sequence.name, frame) == ("yard_01", 0)
     assert batch.valid[:, 0].tolist() == [True, False, True, True]
+
+
+def test_pictures_of_another_size(threedpw_root: Path) -> None:
+    data = ThreeDPWDataModule(str(threedpw_root), image_size=64)
+    data.setup()
+    before, path = data.dataset[0], data.dataset._pictures[0][data.dataset.frames[0][1]]
+    picture = cv2.imread(str(path))
+    cv2.imwrite(str(path), cv2.resize(picture, None, fx=2, fy=2))
+    after = data.dataset[0]
+    for name in ("scale", "offset"):
+        torch.testing.assert_close(getattr(after, name), getattr(before, name))
+    cv2.imwrite(str(path), cv2.rotate(picture, cv2.ROTATE_90_CLOCKWISE))
+    with pytest.raises(ValueError, match=rf"{path.name}: .* is not a smaller copy of the official"):
+        data.dataset[0]
 
 
 def test_batches_do_not_depend_on_workers(threedpw_root: Path) -> None:

@@ -429,6 +429,9 @@ def test_a_checkpoint_of_a_larger_network_is_refused(trainer, tmp_path):
     fit.fit(DistillStage(SmallTeacher(width=8), tiny_network(h_blocks=2)), tiny_data("distill"))
     with pytest.raises(ValueError, match=r"last\.ckpt also has 'network\.h\..*it is of another network"):
         trainer().validate(tiny_stage("distill"), tiny_data("distill"), ckpt_path=str(tmp_path / "last.ckpt"))
+    wider = DistillStage(SmallTeacher(width=8), tiny_network(h_blocks=2, h_width=32))
+    with pytest.raises(ValueError, match=r"last\.ckpt has network\.h\..* of shape \(.*here it is .*of another network"):
+        trainer().validate(wider, tiny_data("distill"), ckpt_path=str(tmp_path / "last.ckpt"))
 
 
 def test_nobody_in_a_batch_weighs_nothing(trainer):
