@@ -50,3 +50,27 @@ def test_rows_have_folders_of_their_own(table):
 
 def test_folders_have_plain_names():
     assert folder("60 % artificial, x") == "60_artificial_x"
+
+
+def test_figures_of_the_prior_become_a_table():
+    figures = {
+        "free joints, mm": 5.06, "free p95, mm": 14.9, "embedding cycle": 0.0461, "no intersection": 0.98,
+        "precision": 0.014, "recall": 0.966, "told apart": 0.996,
+    }  # fmt: skip
+    lines = prior_ablations.markdown({"as shipped": figures, "no averaged weights": figures}).splitlines()
+    assert len(lines) == 4 and len({line.count("|") for line in lines}) == 1
+    assert lines[3].startswith(
+        """| no averaged weights | `'--trainer.callbacks=[{"class_path": "NetworkFile"}]'` | 5.1"""
+    )
+    assert lines[2] == "| as shipped |  | 5.1 / 14.9 mm | 0.046 | 98.0 % | 0.01 / 0.97 | 0.996 |"
+
+
+def test_figures_of_the_lifter_become_a_table():
+    figures = {
+        "annotated": {"matched": 84.04, "auc": 50.0},
+        "photographs": {"all": 71.0, "matched": 71.5, "pmpjpe": 93.4, "found": 149, "annotated": 150},
+        "scenes": {"mpjpe": 90.2, "pmpjpe": 60.6},
+    }
+    lines = lifter_ablations.markdown({"nothing": figures}).splitlines()
+    assert len(lines) == 3
+    assert lines[2] == "| nothing | 84.0 / 50.0 | 71.0 / 71.5 / 93 | 90 / 61 |"

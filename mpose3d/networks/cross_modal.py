@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -131,7 +132,7 @@ class CrossModalNetwork(PriorNetwork):
 
     def encode(self, maps: HMPAF) -> Float[Tensor, "b v h w"]:
         """G: the channels that the 15-joint skeleton can supply -> v~."""
-        return self.g(select_supplied(maps, self.layout))
+        return self.g(torch.cat(select_supplied(maps, self.layout), dim=1))
 
     @property
     def h_of_g(self) -> NeuralHead:

@@ -176,12 +176,14 @@ def _fields(
     return fields.view(batch, 2 * len(first), len(rows), len(columns))
 
 
-def select_supplied(hmpaf: HMPAF, layout: Layout) -> Tensor:
-    """The channels (B, C, h, w) that `SKELETON` can supply: heatmaps of `layout.supplied_joints`, then the fields of
-    `layout.supplied_limbs`; C = `layout.supplied_channels`."""
+def select_supplied(hmpaf: HMPAF, layout: Layout) -> HMPAF:
+    """The channels that `SKELETON` can supply: heatmaps of `layout.supplied_joints`, fields of `layout.supplied_limbs`.
+
+    There are `layout.supplied_channels` of them.
+    """
     fields = [channel for limb in layout.supplied_limbs for channel in (2 * limb, 2 * limb + 1)]
     joints, fields = (constant(tuple(channels), hmpaf.pafs.device) for channels in (layout.supplied_joints, fields))
-    return torch.cat([hmpaf.heatmaps[:, joints], hmpaf.pafs[:, fields]], dim=1)
+    return HMPAF(hmpaf.heatmaps[:, joints], hmpaf.pafs[:, fields])
 
 
 class People2D(NamedTuple):

@@ -166,7 +166,7 @@ class CrossModalStage(Stage):
         terms = {}
         if v.requires_grad and self.weights.recon_maps > 0:  # with G frozen this term would train nothing
             again, wanted = (select_supplied(maps, network.layout) for maps in (self.teacher.decode(v), m_syn))
-            terms["recon_maps"] = (again - wanted).square().sum(1).mean()
+            terms["recon_maps"] = losses.hmpaf_error(again, wanted)
 
         people = self._people_terms(network.h_of_g(v), scenes)
         return terms | {f"recon_{name}": term for name, term in people.items()}

@@ -235,7 +235,7 @@ def test_gradient_moves_a_limb_sideways():
 def test_supplied_channels_in_order(layout, generator):
     points = random_points(layout, 1, 2, 6, generator)
     drawn = draw(points, all_visible(points), layout, (6, 6))
-    supplied = select_supplied(drawn, layout)
+    supplied = torch.cat(select_supplied(drawn, layout), dim=1)
     assert supplied.shape[1] == layout.supplied_channels
     joints = len(layout.supplied_joints)
     for channel, joint in enumerate(layout.supplied_joints):
@@ -311,7 +311,7 @@ def test_a_batch_of_no_images_is_drawn_and_parsed(layout, people, height, width)
     points = torch.zeros(0, people, joints, 2)
     maps = draw(points, all_visible(points), layout, (height, width))
     assert maps.heatmaps.shape == (0, joints, height, width) and maps.pafs.shape == (0, 2 * limbs, height, width)
-    assert select_supplied(maps, layout).shape == (0, layout.supplied_channels, height, width)
+    assert torch.cat(select_supplied(maps, layout), 1).shape == (0, layout.supplied_channels, height, width)
     cells, heights = peaks(maps.heatmaps, 0.1, 4)
     assert cells.shape == (0, joints, 1, 2) and heights.shape == (0, joints, 1)
     assert limb_integrals(maps.pafs, cells, heights > 0, layout, 0.05, 0.8).shape == (0, limbs, 1, 1)
