@@ -7,7 +7,7 @@ raises an error where too many attempts fail: a refused pose is never returned.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -58,31 +58,16 @@ class ArtificialPoses:
         self.occupancy, self.attempts = occupancy, attempts
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        p_l = self.limits.sample(n, generator)
         if self.occupancy is None:
-            return local_to_canonical(p_l)
-        limb, ends = constant(_LIMB_OF_JOINT, p_l.device), constant(_LIMB_ENDS, p_l.device)
+            return local_to_canonical(self.limits.sample(n, generator))
+        ends = constant(_LIMB_ENDS, generator.device)
 
-        def possible(p_l: Tensor) -> Tensor:
+        def kept(p_l: Tensor) -> Tensor:
             """(..., 1 + limbs); the trunk, which has number 0, always is."""
             inside = self.occupancy.inside(local_to_canonical(p_l)).index_select(-1, ends)
             return functional.pad(inside, (1, 0), value=True)
 
-        good = possible(p_l)
-        left = (~good.all(-1)).nonzero().flatten()
-        for _ in range(self.attempts):
-            if len(left) == 0:
-                break
-            kept, candidates = good[left, None], _candidates(len(left))
-            again = self.limits.sample(len(left) * candidates, generator).unflatten(0, (len(left), candidates))
-            again = torch.where(kept[..., limb, None], p_l[left, None], again)
-            better = possible(again)
-            # of each limb the first candidate that will do
-            first = better.long().argmax(1)[:, limb, None].expand(-1, -1, 3)[:, None]
-            p_l[left], good[left] = again.gather(1, first)[:, 0], better.any(1)
-            left = left[~good[left].all(-1)]
-        if len(left):
-            raise ValueError(_refused(len(left), n, self.attempts, "the occupancy"))
+        p_l = _drawn_until(kept, self.limits.sample, n, generator, _LIMB_OF_JOINT, self.attempts, "the occupancy")
         return local_to_canonical(p_l)
 
 
@@ -236,34 +221,57 @@ class ValidPoses:
         self.limits, self.max_penetration, self.attempts = limits, max_penetration, attempts
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
-        poses = self.source.sample(n, generator)
-        left = (~self._valid(poses)).nonzero().flatten()
-        for _ in range(self.attempts):
-            if len(left) == 0:
-                break
-            again = self.source.sample(len(left) * _candidates(len(left)), generator)
-            good = self._valid(again).unflatten(0, (len(left), -1))
-            first = good.long().argmax(1)
-            poses[left] = again.unflatten(0, good.shape)[torch.arange(len(left), device=left.device), first]
-            left = left[~good.any(1)]
-        if len(left):
-            raise ValueError(_refused(len(left), n, self.attempts, "joint limits and max_penetration"))
-        return poses
+        rules, whole = "joint limits and max_penetration", (0,) * len(SKELETON)
+        return _drawn_until(self._kept, self.source.sample, n, generator, whole, self.attempts, rules)
 
-    def _valid(self, p_c: Tensor) -> Tensor:
-        """Which of the canonical poses (n, 15, 3) keep the rules: bool (n,)."""
-        kept = torch.ones(len(p_c), dtype=torch.bool, device=p_c.device)
+    def _kept(self, p_c: Tensor) -> Tensor:
+        """Which of the canonical poses (..., 15, 3) keep the rules: bool (..., 1)."""
+        kept = p_c.new_ones(p_c.shape[:-2], dtype=torch.bool)
         if self.limits is not None:
             kept = self.limits.inside(canonical_to_local(p_c)).all(-1)
         if self.max_penetration is not None:
             kept = kept & (self_intersection(p_c) <= self.max_penetration)
-        return kept
+        return kept[..., None]
 
 
-def _candidates(left: int) -> int:
-    """How many to draw for each of the poses that are left."""
-    return max(1, _AT_ONCE // max(1, left))
+def _drawn_until(
+    kept: Callable[[Tensor], Tensor],
+    sample: Callable[[int, torch.Generator], Tensor],
+    n: int,
+    generator: torch.Generator,
+    part_of_joint: tuple[int, ...],
+    attempts: int,
+    rules: str,
+) -> Float[Tensor, "n 15 3"]:
+    """Poses of `sample`, of which parts that break the rules are drawn again, each by itself.
 
+    Args:
+        kept: which parts keep the rules: poses (..., 15, 3) -> bool (..., parts).
+        sample, n, generator: as of `PoseSource`.
+        part_of_joint: number of the part to which each joint belongs.
+        attempts: rounds at most.
+        rules: what the error says is too tight.
 
-def _refused(left: int, n: int, attempts: int, rules: str) -> str:
-    return f"{left} of {n} poses break the rules after {attempts} attempts: loosen {rules}, or allow more attempts"
+    Raises:
+        ValueError: a pose still breaks the rules after so many rounds.
+    """
+    poses = sample(n, generator)
+    part, good = constant(part_of_joint, poses.device), kept(poses)
+    left = (~good.all(-1)).nonzero().flatten()
+    for _ in range(attempts):
+        if len(left) == 0:
+            break
+        candidates = max(1, _AT_ONCE // len(left))
+        again = sample(len(left) * candidates, generator).unflatten(0, (len(left), candidates))
+        again = torch.where(good[left, None][..., part, None], poses[left, None], again)
+        better = kept(again)
+        # of each part the first candidate that will do
+        first = better.long().argmax(1)[:, part, None].expand(-1, -1, 3)[:, None]
+        poses[left], good[left] = again.gather(1, first)[:, 0], better.any(1)
+        left = left[~good[left].all(-1)]
+    if len(left):
+        raise ValueError(
+            f"{len(left)} of {n} poses break the rules after {attempts} attempts: loosen {rules}, or allow more "
+            "attempts"
+        )
+    return poses
