@@ -98,7 +98,7 @@ class Pictures(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if batch_idx > 0:
+        if batch_idx > 0 or trainer.fast_dev_run:
             return
         folder = _run_folder(trainer) / "pictures"
         if not trainer.is_global_zero:

@@ -36,7 +36,8 @@ def aligned_distances(
     (p, p_size, p_extends), (q, q_size, q_extends) = (_centred(points, seen) for points in (prediction, target))
     defined = q_extends & p_size.isfinite() & q_size.isfinite() & (seen.sum(-1) >= MIN_ALIGNED_JOINTS)
     correlation = torch.where(defined[..., None, None], q.mT @ p, 0)
-    rotation = roma.special_procrustes(correlation)
+    # roma's other method keeps a tensor of its first call, which may be in inference mode
+    rotation = roma.special_procrustes(correlation, method="svd")
     # a prediction that is one point has no rotation: s = 0 is its best similarity
     scale = torch.where(p_extends, (rotation * correlation).sum((-2, -1)) / p_size, 0)
     distances = (scale[..., None, None] * p @ rotation.mT - q).norm(dim=-1)

@@ -90,7 +90,8 @@ class KeypointLifter(PriorNetwork):
     whose projection comes closest to the joints seen (linear least squares).
 
     Beside the code, which holds phi and T_R, the network says how far off it may be (`doubt`, the logarithm of the size
-    of the error); `covariance` is that of the errors over these sizes. Refinement goes by both.
+    of the error); `covariance` is that of the errors over these sizes. Refinement goes by both. They learn from
+    `doubt_loss` alone: `forward` gives `doubt` no gradient.
 
     Args:
         width, blocks: of the network.

@@ -21,7 +21,10 @@ class ChannelwiseFullyConnected(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c n n"]) -> Float[Tensor, "b c n n"]:
         if x.shape[-2:] != (self.size, self.size):
-            raise ValueError(f"this layer takes maps of {self.size}x{self.size} cells, got {tuple(x.shape[-2:])}")
+            raise ValueError(
+                f"this layer takes maps of {self.size}x{self.size} cells, got {tuple(x.shape[-2:])}: the network's "
+                "input_size is the side of the images"
+            )
         return (torch.einsum("bcj,cij->bci", x.flatten(2), self.weight) + self.bias).unflatten(
             2, (self.size, self.size)
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
@@ -28,8 +29,8 @@ class Stage(LightningModule):
     """A LightningModule that trains some of its networks and keeps the others as they are.
 
     A frozen network has no gradients and stays in eval mode whatever is asked of the stage. What `frozen` names is left
-    out of checkpoints, too: its weights come from the file that the stage was built from. All other networks are
-    trained, even those that another stage has frozen before.
+    out of checkpoints, too: its weights come from the file that the stage was built from, and a checkpoint knows if
+    they are others. All other networks are trained, even those that another stage has frozen before.
 
     Args:
         learning_rate, weight_decay: of AdamW.
@@ -56,6 +57,7 @@ class Stage(LightningModule):
         self.decay = decay
         self.seed = seed
         self._last_logged: dict[str, float] = {}
+        self._digests: dict[str, str] | None = None
 
     def frozen_networks(self) -> Iterable[nn.Module]:
         return (self.get_submodule(name) for name in self.frozen)
@@ -72,6 +74,7 @@ class Stage(LightningModule):
             raise ValueError(
                 f"precision {self.trainer.precision}: weights and mm are float32, take one of {', '.join(_PRECISIONS)}"
             )
+        self._digests = None
         if stage == "fit":
             self.freeze_networks()
             if any(isinstance(part, PriorNetwork) and not part.has_trained_psi for part in self.modules()):
@@ -107,8 +110,19 @@ class Stage(LightningModule):
     def _is_frozen(self, key: str) -> bool:
         return key.startswith(tuple(f"{name}." for name in self.frozen))
 
+    def _frozen_digests(self) -> dict[str, str]:
+        """A digest of the weights of each network that checkpoints leave out; of a run, made once."""
+        if self._digests is None:
+            self._digests = {}
+            for name in self.frozen:
+                digest = hashlib.sha256()
+                for key, value in sorted(self.get_submodule(name).state_dict().items()):
+                    digest.update(key.encode() + value.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+                self._digests[name] = digest.hexdigest()
+        return self._digests
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["stage"] = type(self).__name__
+        checkpoint["stage"], checkpoint["frozen"] = type(self).__name__, self._frozen_digests()
         # a step's row is written to the log after the callbacks that write its checkpoint
         values = self.trainer.callback_metrics if self._is_logged(self.global_step - 1) else {}
         checkpoint["last_logged"] = {name: float(v) for name, v in values.items() if name.startswith("train/")}
@@ -116,7 +130,7 @@ class Stage(LightningModule):
             checkpoint[name] = {key: value for key, value in checkpoint[name].items() if not self._is_frozen(key)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Raises ValueError for a checkpoint of another stage, or of another network."""
+        """Raises ValueError for a checkpoint of another stage or network, or of other weights of what is frozen."""
         path = getattr(self._trainer, "ckpt_path", None) or "the checkpoint"
         stage, mine = checkpoint.get("stage"), type(self).__name__
         if stage != mine:
@@ -136,6 +150,13 @@ class Stage(LightningModule):
             if given[name].shape != wanted.shape:
                 theirs, ours = tuple(given[name].shape), tuple(wanted.shape)
                 raise ValueError(f"{path} has {name} of shape {theirs}, here it is {ours}: it is of another network")
+        digests = self._frozen_digests()
+        for name, digest in checkpoint.get("frozen", {}).items():
+            if digests.get(name) != digest:
+                raise ValueError(
+                    f"{path} was trained with another {name}, which it does not hold: the file that the config names "
+                    "(the teacher's `weights`, `prior` or `init`) is not the one that it was, or not named"
+                )
 
     # optimiser -------------------------------------------------------------------------------------------------------
 

@@ -67,7 +67,8 @@ class ChooserStage(Stage):
         loss = terms["choice"] + terms["estimate"]
         chosen = off.detach().gather(2, choice.scores.argmax(-1, keepdim=True))[..., 0]
         terms |= {"loss": loss, "far_off": losses.masked_mean((chosen > 0.25).float(), counted)}
-        self.log_terms(split, terms, len(batch.image))
+        # the mean over an epoch is one over joints
+        self.log_terms(split, terms, len(batch.image) if split == "train" else int(counted.sum()))
         return loss
 
     def training_step(self, batch: LabelledPhotographs, batch_idx: int) -> Tensor:

@@ -62,6 +62,16 @@ def test_result_does_not_depend_on_the_similarity_of_the_prediction(seed: int, s
     assert torch.allclose(aligned_distances(moved, target), aligned_distances(prediction, target), atol=1e-4)
 
 
+def test_gradients_after_a_call_in_inference_mode(poses) -> None:
+    prediction, target = poses
+    with torch.inference_mode():
+        expected = aligned_distances(prediction, target)
+    prediction.requires_grad_()
+    distances = aligned_distances(prediction, target)
+    distances.sum().backward()
+    assert torch.equal(distances.detach(), expected) and prediction.grad.isfinite().all()
+
+
 def test_invisible_joints_do_not_matter(poses) -> None:
     prediction, target = (x.clone() for x in poses)
     visible = torch.ones(prediction.shape[:-1], dtype=torch.bool)

@@ -434,6 +434,18 @@ def test_a_checkpoint_of_a_larger_network_is_refused(trainer, tmp_path):
         trainer().validate(wider, tiny_data("distill"), ckpt_path=str(tmp_path / "last.ckpt"))
 
 
+def test_a_checkpoint_knows_what_was_frozen_beside_it(trainer, tmp_path):
+    fit, path = trainer(callbacks=[ModelCheckpoint(tmp_path, "last")]), str(tmp_path / "last.ckpt")
+    stage = tiny_stage("distill")
+    fit.fit(stage, tiny_data("distill"))
+    assert stage.network.psi.state_dict().keys() and "network.psi" in torch.load(path, weights_only=True)["frozen"]
+    trainer().validate(stage, tiny_data("distill"), ckpt_path=path)
+    with torch.no_grad():
+        next(stage.network.psi.parameters()).add_(1e-3)
+    with pytest.raises(ValueError, match=r"last\.ckpt was trained with another network\.psi, which it does not hold"):
+        trainer().validate(stage, tiny_data("distill"), ckpt_path=path)
+
+
 def test_nobody_in_a_batch_weighs_nothing(trainer):
     class Deserted(SyntheticScenes):
         """Its first validation batch has nobody."""
