@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from mpose3d.data.augmentation import Augmentation
 from mpose3d.data.coco_json import read_annotations
 from mpose3d.data.epochs import StreamLoader
-from mpose3d.data.letterbox import letterbox, read_picture, same_proportions, to_tensor
+from mpose3d.data.letterbox import from_reduced, letterbox, read_picture, same_proportions, to_tensor
 from mpose3d.sample import LabelledPhotographs
 from mpose3d.skeleton import COCO_17, Layout, find_layout
 
@@ -138,8 +138,7 @@ class CocoDataset(Dataset[LabelledPhotographs]):
             (width, height), annotated = picture.size, " x ".join(map(str, sample.size))
             raise ValueError(f"{sample.path}: {width} x {height}, no copy of the {annotated} that was annotated")
         # photograph as annotated -> photograph -> square -> the teacher's joints
-        ratio = np.divide(picture.size, sample.size)
-        matrix = np.column_stack([matrix[:, :2] * ratio, matrix[:, 2] + matrix[:, :2] @ (ratio - 1) / 2])
+        matrix = from_reduced(matrix, np.divide(picture.size, sample.size))
         shown, left_out = sample.boxes[: self.most_people], sample.boxes[self.most_people :]
         points = sample.keypoints[: self.most_people] @ matrix[:, :2].T + matrix[:, 2]
         visible = sample.labelled[: self.most_people]

@@ -214,11 +214,14 @@ def _unreadable(path: Path | str, error: Exception) -> ValueError:
     return ValueError(f"{path}: not a readable image ({reason})")
 
 
-def from_reduced(matrix: np.ndarray, factor: int) -> np.ndarray:
-    """Affine map (2, 3) of a picture's pixels -> the map, to the same place, of pixels of the picture at 1/factor."""
+def from_reduced(matrix: np.ndarray, factor: int | np.ndarray) -> np.ndarray:
+    """Affine map (2, 3) of a picture's pixels -> the map, to the same place, of pixels of the picture at 1/factor.
+
+    `factor` may be an array of two, across and down.
+    """
     # whole pixel = factor * reduced pixel + (factor - 1) / 2
-    linear = matrix[:, :2]
-    return np.column_stack([factor * linear, matrix[:, 2] + linear.sum(axis=1) * (factor - 1) / 2])
+    linear, factor = matrix[:, :2], np.broadcast_to(factor, 2)
+    return np.column_stack([linear * factor, matrix[:, 2] + linear @ (factor - 1) / 2])
 
 
 def warp(image: np.ndarray, matrix: np.ndarray, side: int) -> np.ndarray:

@@ -239,8 +239,13 @@ def _body(points: Mapping[str, np.ndarray]) -> Tensor:
     return torch.as_tensor(np.stack([points[name] for name in SKELETON.names], axis=1), dtype=torch.float32)
 
 
+def _legs(poses: Tensor) -> tuple[Tensor, ...]:
+    """Hips, knees and ankles (T, 2, 3), right and left."""
+    return tuple(poses[:, SKELETON.indices(f"r_{joint}", f"l_{joint}")] for joint in ("hip", "knee", "ankle"))
+
+
 def _leg_length(poses: Tensor) -> Tensor:
-    hip, knee, ankle = (poses[:, SKELETON.indices(f"r_{joint}", f"l_{joint}")] for joint in ("hip", "knee", "ankle"))
+    hip, knee, ankle = _legs(poses)
     return ((knee - hip).norm(dim=-1) + (ankle - knee).norm(dim=-1)).mean()
 
 
@@ -265,7 +270,7 @@ def _check_hips(array: np.ndarray, layout: Layout, what: str) -> None:
 
 def _knees_forward(poses: Tensor) -> float:
     """How far knees lie before the middle of hip and ankle, in the mean: mm, negative in a mirror."""
-    hip, knee, ankle = (poses[:, SKELETON.indices(f"r_{joint}", f"l_{joint}")] for joint in ("hip", "knee", "ankle"))
+    hip, knee, ankle = _legs(poses)
     up = poses[:, SKELETON.index("neck")] - poses[:, SKELETON.root]
     forward = normalize(torch.linalg.cross(up, hip[:, 0] - hip[:, 1]))
     return float(((knee - (hip + ankle) / 2) * forward[:, None]).sum(-1).mean())
